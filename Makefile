@@ -11,6 +11,7 @@ CODE := kschat tests tools attack chaos fuzz examples $(if $(wildcard bench/*.py
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
+.PHONY: audit lock dist
 .PHONY: run test unit lint types format docs pictures site bench bench-page bench-admin chaos rolling attack differential fuzz conformance compatibility clean
 
 run: $(VENV)/.installed
@@ -73,7 +74,8 @@ else
 endif
 
 # Three daemons behind haproxy, restarted one by one under 300 clients of all versions: who was refused, who was away for how
-# long, and how many connected in a second. A minute or two.
+# long, and how many connected in a second. A minute or two. ROLLING=--from restarts from the release before to this version,
+# ROLLING="--from main~20" from another one.
 rolling: $(VENV)/.dev system-packages node
 	$(BIN)/python -m chaos --rolling $(ROLLING)
 
@@ -100,6 +102,22 @@ conformance: $(VENV)/.dev
 # The tutorial's scenario with every client, a minute. Writes the table in docs/compatibility.md.
 compatibility: $(VENV)/.dev system-packages node peers
 	$(BIN)/python -m tests.compatibility
+
+# In dist/: the wheel, the sdist, and what is in them with its packages, as CycloneDX has it (SBOM).
+dist: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON \
+		--output-file dist/kschat.cdx.json deploy/container/requirements.lock
+
+# Known faults of the locked packages, which needs the network; and that each file says its licence.
+audit: $(VENV)/.dev
+	$(BIN)/reuse lint
+	$(BIN)/pip-audit --require-hashes --disable-pip --requirement deploy/container/requirements.lock
+
+# Versions and hashes of the packages of the image (deploy/container/).
+lock: $(VENV)/.dev
+	$(BIN)/python tools/make_lock.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis $(NODE:=/node_modules)

@@ -7,7 +7,8 @@ The runs:
   move between daemons.
 * ``alone``: each such fault alone, and for how long it is felt.
 * ``clock``: the wall clock is set under daemons of each kind.
-* ``rolling``: three daemons behind haproxy, restarted one by one under a crowd of clients of all versions.
+* ``rolling``: three daemons behind haproxy, restarted one by one under a crowd of clients of all versions; from an
+  earlier version to this one, if it is named.
 * ``failover``: two daemons on a Redis whose replica takes its place again and again, at 50 messages a second.
 * ``brokers``: two daemons on a RabbitMQ cluster of three nodes, each fault of a node alone.
 
@@ -19,6 +20,7 @@ What they are made of:
 * ``stage``: the clients on their way through proxies; lets them begin, and waits for them.
 * ``proxy``, ``balancer``: TCP between clients and daemons: cuts, stalls and half-closes, and moves clients.
 * ``cuts``: which connection breaks, and how.
+* ``versions``: the source of an earlier version, for ``rolling``.
 * ``daemon``, ``servers``: the daemon, and a whole cluster: killed, stopped, and started again.
 * ``replicas``: a Redis with a replica and Sentinels, and its failovers.
 * ``gate``: holds the bytes between servers on the two sides of a partition.

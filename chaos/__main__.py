@@ -12,6 +12,7 @@ from chaos.actors import ActorsFailed
 from chaos.daemon import DaemonFailed
 from chaos.options import Options, parse
 from chaos.runs import RUNS
+from chaos.versions import VersionMissing
 from kschat.front.monotonic import use_monotonic_clock
 
 
@@ -20,7 +21,7 @@ async def main(reactor: Any, options: Options) -> None:
     use_monotonic_clock(reactor)
     try:
         wrong = await RUNS[options.mode](reactor, options, print)
-    except (ActorsFailed, DaemonFailed) as error:
+    except (ActorsFailed, DaemonFailed, VersionMissing) as error:
         print(f"chaos: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     if wrong:

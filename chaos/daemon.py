@@ -38,6 +38,7 @@ class Daemon:
 
     Attributes:
         port: where it listens.
+        root: the source that it runs from its next start on.
         faults: lines of its log that nothing may bring about.
     """
 
@@ -51,6 +52,7 @@ class Daemon:
     ) -> None:
         self._reactor = reactor
         self.port = port
+        self.root = REPOSITORY
         self._command = command(port, settings)
         self._environment = environment(secret, **environ)
         self._process: Process | None = None
@@ -91,7 +93,11 @@ class Daemon:
         """Start it; it serves when this returns. Raises DaemonFailed."""
         self._process = process = Process(self.heard)
         self._transport = self._reactor.spawnProcess(
-            process, self._command[0], self._command, env=self._environment, path=str(REPOSITORY)
+            process,
+            self._command[0],
+            self._command,
+            env={**self._environment, "PYTHONPATH": str(self.root)},
+            path=str(self.root),
         )
         try:
             await process.serving.addTimeout(PATIENCE, self._reactor)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 Mode = Literal["daemon", "cluster", "alone", "failover", "brokers", "clock", "rolling"]
+
+
+#: The value of ``--from`` that means the release before this version.
+PREVIOUS: Final = "previous"
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -28,6 +32,7 @@ class Options(msgspec.Struct, frozen=True):
         steps: how often the clock is set.
         wait: ``redis_wait`` of the daemons on a Redis that fails over.
         clients: of a rolling restart.
+        before: the version that the daemons run before it; "": this one.
         kinds: the daemons whose clock is set: ``memory``, ``sqlite``, ``relay``, ``cluster``.
     """
 
@@ -42,6 +47,7 @@ class Options(msgspec.Struct, frozen=True):
     steps: int = 60
     wait: int = 1
     clients: int = 300
+    before: str = ""
     kinds: tuple[str, ...] = ("memory", "sqlite", "relay", "cluster")
 
     @property
@@ -65,6 +71,14 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--failover", action="store_true", help="two daemons on a Redis that its replica replaces again and again")
     add("--rolling", action="store_true", help="three daemons behind haproxy are restarted one by one, with a crowd")
     add("--clients", type=int, default=300, help="clients of a rolling restart (default 300)")
+    add(
+        "--from",
+        dest="before",
+        nargs="?",
+        const=PREVIOUS,
+        default="",
+        help="restart from this version (a tag or commit; without a value: the release before) to this one",
+    )
     add("--wait", type=int, choices=(0, 1), help="redis_wait of those daemons (default 1); with 0 messages are lost")
     add("--brokers", action="store_true", help="three RabbitMQ nodes, each fault of a node alone")
     add("--seed", type=int, default=1, help="of all that is random (default 1)")
@@ -91,6 +105,8 @@ def parse(arguments: Sequence[str]) -> Options:
         parser.error("--alone and --brokers do each fault once, and --clock has --steps")
     if given.wait is not None and not given.failover:
         parser.error("--wait is of --failover")
+    if given.before and not given.rolling:
+        parser.error("--from is of --rolling")
     if given.steps < 4:
         parser.error("--steps is less than one for each kind of daemon, which are four")
     if given.kills is None:
@@ -114,4 +130,5 @@ def parse(arguments: Sequence[str]) -> Options:
         given.steps,
         1 if given.wait is None else given.wait,
         given.clients,
+        given.before,
     )

@@ -2,7 +2,7 @@
 
 A crowd of npm's clients of four versions talks meanwhile. The run counts what the restart costs them: lost messages
 (none may be), failed attempts to connect, the time without a connection, and the joins in one second, which the daemons
-limit.
+limit. The daemons may run an earlier version until then; while the restart goes on, both versions are in one cluster.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from chaos import report
 from chaos.cast import make_crowd
 from chaos.cluster_run import ClusterRun
 from chaos.ledger import Ledger
-from chaos.options import Options
+from chaos.options import PREVIOUS, Options
 from chaos.servers import Servers
 from chaos.stage import SECRET, Stage
+from chaos.versions import Version, latest
+from tests.support.launch import REPOSITORY
 from tests.support.proxies import haproxy
 
 #: Seconds: haproxy notices within 2 that a daemon is going down.
@@ -114,6 +116,10 @@ class Rolling:
         self.away = Away(reactor.seconds)
         self.stage.watch = self.away.noted
         self.restarts = self.joins = 0
+        self.before = _before(options)
+        if self.before is not None:
+            for member in self.servers.members:
+                member.daemon.root = self.before.root
         self.played = ClusterRun(reactor, self.servers, self.ledger, self.stage)
 
     async def play(self) -> None:
@@ -126,6 +132,7 @@ class Rolling:
                 f"{self._reactor.seconds() - began:7.1f} s, {len(self.ledger.acked):6} acked: {member.name} restarts"
             )
             await member.end()
+            member.daemon.root = REPOSITORY
             await member.start()
             self.restarts += 1
             await deferLater(self._reactor, TALK)
@@ -136,12 +143,25 @@ class Rolling:
         self.joins = max(joins(member.daemon.log_lines()) for member in self.servers.members)
 
 
+def _before(options: Options) -> Version | None:
+    """The version before. Raises VersionMissing."""
+    if not options.before:
+        return None
+    return Version(latest() if options.before == PREVIOUS else options.before)
+
+
 async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> list[str]:
     """One run, told to ``say`` line by line; what must be 0 and is not."""
     one = Rolling(reactor, options, say)
     members = len(one.servers.members)
     say(f"seed {options.seed}: {report.who(one.ledger)}, {members} daemons behind haproxy, RabbitMQ, Redis")
-    await one.played.run(one.play)
+    if one.before is not None:
+        say(f"from version {one.before.text} to this one")
+    try:
+        await one.played.run(one.play)
+    finally:
+        if one.before is not None:
+            one.before.forget()
     away, wrong = one.away, one.played.wrong
     wrong["clients away for more than 5 s"] = len(away.over)
     wrong["attempts to connect that failed"] = len(away.errors)

@@ -16,6 +16,7 @@ Imports point down only (``tests/test_imports.py`` enforces this):
 
 Beside the floors:
 
+- ``processes``, ``launch``, ``worker``  several daemons on one port: ``kschat run --processes N``
 - ``process``     what signals do, twistd's options, notices at the start
 - ``reloading``   what SIGHUP reads again
 - ``logs``        the daemon's log

@@ -89,6 +89,9 @@ class Counters:
         ask_cached: those that were answered from the cache.
         ask_seconds: until a question was answered, or given up.
         waits: writes whose copies were waited for (``redis_wait``): enough, too_few, unanswered.
+        hook_events: events that were made for hooks, by type.
+        hook_deliveries: tries to give one to a consumer, by the consumer and what came of it.
+        hook_dropped: events that no consumer will get, by reason.
         batch_seconds: of the pipeline's steps, by name (``store``, ``route``), for each batch.
         batch_messages: how many messages batches have.
         message_seconds: from a message's arrival until it was ``acknowledged``, ``written`` and ``delivered``.
@@ -116,6 +119,9 @@ class Counters:
         "evicted",
         "full",
         "handed_on",
+        "hook_deliveries",
+        "hook_dropped",
+        "hook_events",
         "ingested",
         "key_fetches",
         "limited",
@@ -175,5 +181,8 @@ class Counters:
         self.ask_cached = 0
         self.ask_seconds = Histogram(SECONDS, SHOWN_SECONDS)
         self.waits: Counter[str] = Counter()
+        self.hook_events: Counter[str] = Counter()
+        self.hook_deliveries: Counter[tuple[str, str]] = Counter()
+        self.hook_dropped: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()

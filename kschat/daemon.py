@@ -34,7 +34,7 @@ class BackendService(Service):
     """A backend as a service.
 
     Args:
-        name: ``store``, ``router`` or ``bus``.
+        name: ``store``, ``router``, ``bus``, ``keys`` or ``hooks``.
         backend: the backend.
     """
 

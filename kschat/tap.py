@@ -61,9 +61,14 @@ from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Live, Ready, make_ops_root, make_root
 from kschat.front.static import ClientDist, StaticFile, StaticFiles, client_dist
 from kschat.garbage import COLLECT_AFTER, Garbage
+from kschat.hooks import webhook as webhook_module
 from kschat.hooks.asking import MAX_ANSWER, SEND, Asker, AskSettings
+from kschat.hooks.consumer import Consumer
+from kschat.hooks.deriver import DeriverSettings
+from kschat.hooks.engine import Hooks, HooksSettings
 from kschat.hooks.http import HookClient
 from kschat.hooks.signing import Signer, read_secrets
+from kschat.hooks.webhook import Webhook
 from kschat.logs import DaemonLog, make_log
 from kschat.notify import NotifyService, manager_of, watchdog_seconds
 from kschat.process import CleanExit, DemoNotice, ReloadSignal, RotateSignal, StartNotice, Whole, options_of
@@ -291,6 +296,8 @@ def make_service(
         addresses=addresses,
         authorizer=asker,
     )
+    webhook = _make_webhook(config, reactor, wall=wall, signer=signer)
+    hooks = None if webhook is None else _make_hooks(config, reactor, wall, chat=chat, consumers=[webhook])
     server = Server(reactor, observer=chat)
     server.mount(NAMESPACE, chat)
     front = Front(
@@ -308,7 +315,7 @@ def make_service(
         handshake_wait=addresses.handshake,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
-    ops = _make_ops(config, reactor, chat=chat, front=front, key_client=key_client, asker=asker)
+    ops = _make_ops(config, reactor, chat=chat, front=front, key_client=key_client, asker=asker, hooks=hooks, wall=wall)
     static = directory("static", config.static)
     issuer = Issuer(config.secret.encode(), wall, claim_rules(config)) if config.demo else None
     beside: dict[str, Resource] = {"service-worker.js": StaticFile(static.descendant(["page", "service-worker.js"]))}
@@ -363,7 +370,7 @@ def make_service(
         router=router,
         clock=reactor,
         keys=key_client,
-        hooks=() if asker is None else (asker,),
+        hooks=list(filter(None, (hooks, asker))),
         drain_notice=config.drain_notice,
         drain_time=config.drain_time,
         parts=lambda: _parts(chat, key_client),
@@ -386,6 +393,12 @@ def make_service(
             asker.use(ask_settings)
         if api is not None:
             api.max_room, api.max_rooms = fitting.max_room, fitting.max_rooms
+        types, hooks_settings = frozenset(fitting.hooks_events), _hooks_settings(fitting)
+        if webhook is not None:
+            webhook.use(types)
+        if hooks is not None and hooks.use(hooks_settings):
+            for user in list(chat.context.hub.everybody):
+                hooks.marks.add(user)
         daemon.drain_notice, daemon.drain_time = fitting.drain_notice, fitting.drain_time
 
     Reloading(rereads, use).setServiceParent(daemon)
@@ -394,6 +407,52 @@ def make_service(
 
 def _bounds(config: Config) -> Bounds:
     return Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
+
+
+def _hooks_settings(config: Config) -> HooksSettings:
+    return HooksSettings(
+        deriver=DeriverSettings(
+            after=config.undelivered_after, every=config.undelivered_every, most=config.hooks_max_events
+        ),
+        max_age=config.hooks_max_age,
+    )
+
+
+def _make_webhook(config: Config, reactor: Any, *, wall: WallClock, signer: Signer) -> Webhook | None:
+    if not config.hooks_url:
+        return None
+    try:
+        client = HookClient(
+            config.hooks_url,
+            signer=signer,
+            reactor=reactor,
+            wall=wall,
+            timeout=webhook_module.TIMEOUT,
+            connections=Webhook.max_in_flight,
+            max_body=webhook_module.MAX_ANSWER,
+            ca=config.hooks_ca,
+        )
+    except AddressError as error:
+        raise ConfigError(str(error)) from None
+    return Webhook(client, config.hooks_url, frozenset(config.hooks_events), wall)
+
+
+def _make_hooks(config: Config, reactor: Any, wall: WallClock, *, chat: Chat, consumers: Sequence[Consumer]) -> Hooks:
+    context = chat.context
+    if context.store.outbox is None:
+        raise ConfigError(f"hooks_url: the store {config.store} has no outbox, which events are made from")
+    hooks = Hooks(
+        context.store,
+        context.operations.presence,
+        consumers,
+        clock=reactor,
+        wall=wall,
+        settings=_hooks_settings(config),
+        counters=context.counters,
+        uniform=context.uniform,
+    )
+    context.presence.mark = hooks.marks.add
+    return hooks
 
 
 def _front_settings(config: Config) -> FrontSettings:
@@ -617,8 +676,28 @@ def _make_page(config: Config, issuer: Issuer | None) -> PageResource:
         raise ConfigError(f"templates: {error}") from None
 
 
+def _hook_gauges(hooks: Hooks, wall: WallClock) -> dict[str, tuple[str, float]]:
+    oldest = 0.0 if hooks.oldest is None else max(wall() - hooks.oldest / 1000, 0.0)
+    return {
+        "hooks_leading": ("Whether this daemon makes the events of hooks.", float(hooks.is_leading)),
+        "hook_events_waiting": (
+            "Events of hooks that are not delivered, as the daemon that makes them knows.",
+            hooks.waiting,
+        ),
+        "hook_oldest_seconds": ("Age of the oldest of them.", oldest),
+    }
+
+
 def _make_ops(
-    config: Config, reactor: Any, *, chat: Chat, front: Front, key_client: JwksClient | None, asker: Asker | None
+    config: Config,
+    reactor: Any,
+    *,
+    chat: Chat,
+    front: Front,
+    key_client: JwksClient | None,
+    asker: Asker | None,
+    hooks: Hooks | None,
+    wall: WallClock,
 ) -> dict[str, Resource]:
     """What is for operators, by its name."""
 
@@ -672,6 +751,7 @@ def _make_ops(
             "batches_in_flight": ("Batches that are being stored or routed.", chat.context.delivery.in_flight),
             **({} if key_client is None else {"keys": ("Keys that were fetched.", key_client.count)}),
             **asking(),
+            **({} if hooks is None else _hook_gauges(hooks, wall)),
         }
 
     def queues() -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -22,6 +23,7 @@ from kschat.cli import command as cli
 from kschat.cli.api_client import Api
 from kschat.cli.api_commands import Tools
 from kschat.cli.connect import Finding
+from kschat.launch import Launch
 from kschat.settings import Config, settings_table
 
 SECRET = "a secret of the tests, long enough for HS256"
@@ -53,11 +55,16 @@ class CommandTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(NOW)
         self.connected = Connected()
+        self.ran: list[tuple[Config, Launch]] = []
         self.told: list[redis.Settings] = []
         self.tells: bool | Exception = True
         self.revoked: list[tuple[redis.Settings | None, redis.Settings, Revocation, int]] = []
         self.revokes: int | Exception | None = 3
         self.standard_input = io.StringIO()
+
+    def run_daemons(self, config: Config, launch: Launch) -> int:
+        self.ran.append((config, launch))
+        return 7
 
     def tell_redis(self, settings: redis.Settings) -> bool:
         self.told.append(settings)
@@ -97,6 +104,7 @@ class CommandTestCase(SynchronousTestCase):
             output=output,
             errors=errors,
             connect=self.connected.open,
+            run_daemons=self.run_daemons,
             tell_redis=self.tell_redis,
             revoke_in_redis=self.revoke_in_redis,
             tools=self.tools(),
@@ -177,6 +185,31 @@ class TestToken(CommandTestCase):
             self.assertGreater(cli.seconds_of(text), 0)
 
 
+class TestRun(CommandTestCase):
+    """``kschat run``."""
+
+    def test_it_runs_what_was_asked_for_and_ends_with_its_status(self):
+        arguments = ["--max-batch", "7", "--deflate", "--no-metrics", "--listen=tcp:1"]
+        status, output, errors = self.run_command("run", "--processes", "3", "--logfile", "k.log", *arguments)
+        self.assertEqual((status, output, errors), (7, "", ""))
+        ((config, launch),) = self.ran
+        self.assertEqual((config.max_batch, config.listen, config.deflate, config.metrics), (7, "tcp:1", True, False))
+        passed_on = ("--listen=tcp:1", "--max-batch=7", "--deflate", "--no-metrics")
+        self.assertEqual((launch.count, launch.logfile), (3, "k.log"))
+        self.assertEqual(sorted(launch.arguments), sorted(passed_on))
+
+    def test_there_is_one_unless_it_is_said_and_one_for_each_core_if_it_is_asked(self):
+        self.run_command("run")
+        self.run_command("run", "-n", "auto")
+        self.assertEqual([launch.count for _, launch in self.ran], [1, len(os.sched_getaffinity(0))])
+
+    def test_what_is_no_number_and_what_is_no_configuration_runs_nothing(self):
+        for text in ("0", "-1", "257", "two", "", "1.5", "²"):
+            self.assertIn("neither a number from 1 to 256 nor auto", self.refusal("run", f"--processes={text}"))
+        self.assertIn("there is no key", self.refusal("run", environ={}))
+        self.assertEqual(self.ran, [])
+
+
 class TestConnect(CommandTestCase):
     """``kschat check-config --connect``."""
 
@@ -219,7 +252,8 @@ class TestHelp(CommandTestCase):
             (["check-config", "--ping_interval", "3"], "did you mean --ping-interval?"),
             (["check-config", "listen=tcp:1"], "write --listen tcp:1"),
             (["--store", "redis"], "which is started by `twistd kschat --store …`"),
-            (["serve"], "the daemon is started by `twistd kschat`"),
+            (["serve"], "the daemon is started by `kschat run` or `twistd kschat`"),
+            (["run", "--proceses", "2"], "did you mean --processes?"),
             (["tokens"], "did you mean token?"),
             (["frobnicate"], "status, online, sockets, send"),
         ]:

@@ -89,6 +89,7 @@ class CommandsTestCase(ApiTestCase):
                 output=output,
                 errors=errors,
                 connect=nothing,
+                run_daemons=nothing,
                 tell_redis=nothing,
                 revoke_in_redis=nothing,
                 tools=tools,

@@ -128,6 +128,11 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "client_dist": ("/", "/"),
     "deflate": ("true", True),
     "deflate_from": ("7", 7),
+    "hooks_events": ("user.connected, room.joined", ("user.connected", "room.joined")),
+    "hooks_max_events": ("500", 500),
+    "hooks_max_age": ("3600", 3600.0),
+    "undelivered_after": ("30", 30.0),
+    "undelivered_every": ("60", 60.0),
     "access_log": ("false", False),
     "log_level": ("warn", "warn"),
     "log_format": ("json", "json"),
@@ -154,7 +159,7 @@ COMPANIONS: dict[str, dict[str, str]] = {
 #: An algorithm that a key by this setting may have.
 ALGORITHMS = {"secret_file": "HS256", "public_key_file": "ES256", "jwks_file": "ES256"}
 OF_KEYS = {"demo", "secret", "secret_file", "public_key_file", "jwks_file", "jwks_url", "jwks_ca", "algorithms"}
-OF_KEYS |= {"api_listen", "api_keys", "ask_url", "hooks_secret_file", "hooks_ca"}  # which need each other
+OF_KEYS |= {"api_listen", "api_keys", "ask_url", "hooks_url", "hooks_secret_file", "hooks_ca"}  # which need each other
 
 
 class ConfigTestCase(SynchronousTestCase):
@@ -885,6 +890,31 @@ class TestBackends(ConfigTestCase):
     def test_keys_in_redis_have_a_prefix(self):
         for prefix in ("", "x" * 101):
             self.assertIn("is empty, or longer", self.refusal({"redis_prefix": prefix}, KEY))
+
+
+class TestEvents(ConfigTestCase):
+    """Events need a receiver, secrets, and a store to be made from."""
+
+    def test_what_they_need(self):
+        url, secret = "https://app.example.org/hooks", self.file(f"whsec_{'A' * 32}\n")
+        hooks = {"hooks_url": url, "hooks_secret_file": secret}
+        self.assertTrue(config.load(hooks, KEY).hooks)
+        self.assertFalse(config.load({}, KEY).hooks)
+        config.load({**hooks, "hooks_url": "http://127.0.0.1:8000/", "hooks_ca": self.file("x")}, KEY)
+        for argv, words in (
+            ({"hooks_url": url}, "needs hooks_secret_file"),
+            ({"hooks_secret_file": secret}, "is of no use without ask_url or hooks_url"),
+            ({"hooks_ca": secret}, "is of no use without ask_url or hooks_url"),
+            ({**hooks, "hooks_url": "app.example.org"}, "is not like https://app.example.org/chat-hook"),
+            ({**hooks, "hooks_url": "https://u:p@app.example.org/"}, "has a user, a password"),
+            ({**hooks, **RELAY}, "needs a store that keeps messages"),
+            ({**hooks, "hooks_secret_file": "/nowhere"}, "cannot be read"),
+            ({**hooks, "hooks_secret_file": self.file("secret")}, "cannot be used"),
+            ({**hooks, "hooks_ca": "/nowhere"}, "is not a file"),
+            ({**hooks, "hooks_events": "message.deleted"}, "holds 'message.deleted', which is not one of"),
+            ({**hooks, "undelivered_after": "0"}, "is less than 1 seconds"),
+        ):
+            self.assertIn(words, self.refusal(argv, KEY))
 
 
 class TestShowing(ConfigTestCase):

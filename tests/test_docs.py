@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat import daemon, http_client, rates, repeated_log
+from kschat import daemon, http_client, launch, processes, rates, repeated_log
 from kschat.api import http as api_http
 from kschat.api import keys as api_keys
 from kschat.api import types as api_types
@@ -69,6 +69,7 @@ from kschat.chat import (
     tokens,
     write_behind,
 )
+from kschat.chat import outbox as hooks_outbox
 from kschat.chat.keys import MAX_KEYS
 from kschat.chat.message import MAX_ID
 from kschat.cli.definitions import DEFINITIONS
@@ -89,7 +90,8 @@ from kschat.front import (
     websocket,
 )
 from kschat.front.channel import MAX_ARGUMENTS, MAX_SEGMENTS, ChannelBounds
-from kschat.hooks import asking, breaker
+from kschat.hooks import asking, breaker, deriver, dispatcher, webhook
+from kschat.hooks import events as hook_events
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
 from kschat.wire import jsonp, jsontext
@@ -474,8 +476,33 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(notifier.FEW_USERS),
     ),
     "departures that are remembered while Redis is down": (many(presence_registry.MAX_LEFT),),
+    "batches in the log for hooks, in Redis; joins, and users who came or went, that wait to be looked at": (
+        many(hooks_outbox.MAX_LOG),
+        many(hooks_outbox.MAX_JOINS),
+    ),
+    "events that wait for a receiver; the time for which one is tried again": (many(CONFIG.hooks_max_events),),
+    "events that are posted at once; the wait for an answer; bytes of it; the longest `Retry-After`": (
+        many(webhook.MAX_IN_FLIGHT),
+        seconds(webhook.TIMEOUT),
+        size(webhook.MAX_ANSWER),
+    ),
+    "messages of a user that one event counts; senders, or rooms, that it names": (
+        many(deriver.MAX_COUNTED),
+        many(hook_events.MAX_NAMED),
+    ),
+    "events of one commit for hooks; events whose outcome the store does not know yet": (
+        many(deriver.MAX_EVENTS),
+        many(dispatcher.MAX_UNSETTLED),
+    ),
     "cursors and the like that wait to be written while the store is down": (many(write_behind.MAX_WRITE_BEHIND),),
     "the memory store": (many(CONFIG.store_messages), size(CONFIG.store_bytes)),
+    "processes of `kschat run`; the wait until one that has ended is started again; one that gives no sign of life; "
+    "one that was restarted by SIGUSR2": (
+        many(launch.MAX_PROCESSES),
+        f"{seconds(processes.FIRST_DELAY)}, up to {seconds(processes.MAX_DELAY)}",
+        seconds(processes.WATCHDOG),
+        seconds(processes.START_PATIENCE),
+    ),
     "shutdown of the daemon": (
         f"{seconds(daemon.DRAIN_TIMEOUT)} for what was accepted",
         f"{seconds(service.CLOSE_TIMEOUT)} for connections",

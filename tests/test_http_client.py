@@ -12,6 +12,7 @@ from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.http_headers import Headers
 
+from kschat import http_client
 from kschat.http_client import MAX_HEAD, MAX_REASON, HttpAnswer, HttpClient, HttpFault, check_url, is_protected
 from tests.support.certificates import Authority
 from tests.support.http_servers import LOOPBACK, Endless, Server, ok, says, served
@@ -28,6 +29,7 @@ class HttpClientTests(TestCase):
 
     def setUp(self) -> None:
         self.servers: list[Server] = []
+        self.patch(http_client, "KEEP", 600)
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
 

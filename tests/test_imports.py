@@ -123,6 +123,8 @@ ALLOWED = {
         "kschat.chat",
         "kschat.front",
         "kschat.http_client",
+        "kschat.launch",
+        "kschat.processes",
         "kschat.settings",
         "kschat.__version__",
     },

@@ -3,18 +3,19 @@ _kschat() {
   local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} words=''
   COMPREPLY=()
   case $before in
-    --ca | --config | --control | --key-file | --output | --secret-file | -c | -o)
+    --ca | --config | --control | --key-file | --logfile | --output | --secret-file | -c | -o)
       compopt -o default
       return
       ;;
-    --api | --before | --cid | --expires | --from | --interval | --issued-before | --jti | --lines | --moderates | --name | --rooms | --store | --timeout | --to | --user | -b | -e | -f | -i | -j | -m | -n | -t | -u)
+    --api | --before | --cid | --expires | --from | --interval | --issued-before | --jti | --lines | --listen | --moderates | --name | --processes | --rooms | --store | --timeout | --to | --user | -b | -e | -f | -i | -j | -m | -n | -t | -u)
       return
       ;;
   esac
   if ((COMP_CWORD == 1)); then
-    words='status online sockets send history tail rooms disconnect revoke export erase token backup restored check-config settings-table completion --help --version'
+    words='run status online sockets send history tail rooms disconnect revoke export erase token backup restored check-config settings-table completion --help --version'
   else
     case ${COMP_WORDS[1]} in
+      run) words='--processes --logfile --listen --config --help' ;;
       status) words='--interval --watch --json --api --key-file --ca --timeout --config --help' ;;
       online) words='--json --api --key-file --ca --timeout --config --help' ;;
       sockets) words='--json --api --key-file --ca --timeout --config --help' ;;

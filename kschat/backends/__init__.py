@@ -7,7 +7,8 @@
 - ``local``    the bus of a daemon without Redis
 - ``memory``   a store and a router inside this process, for one daemon
 - ``null``     no store: relay mode
-- ``memory_index``  the indexes of the memory store
+- ``memory_index``  the indexes of the memory store; ``memory_outbox`` its outbox
+- ``local_outbox``  the parts of an outbox that only one daemon has
 - ``ids``      a compact encoding of the user and room ids in a message
 - ``kinds``    how a backend describes itself to the settings and the daemon; ``table`` lists the backends
 - ``generations``  generations of offsets, of stores that may come back with less

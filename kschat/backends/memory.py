@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
-from itertools import compress, islice
+from itertools import compress, islice, takewhile
 from secrets import token_urlsafe
+from time import time
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -16,8 +17,9 @@ from zope.interface import implementer
 
 from kschat.backends.kinds import StoreKind
 from kschat.backends.memory_index import BY_NUMBER, IndexedMessage, MemoryConversation, MemoryInbox
+from kschat.backends.memory_outbox import MemoryOutbox
 from kschat.chat.changes import changed, update_of, with_text, without_reaction, without_text
-from kschat.chat.clocks import WallClock
+from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.conversations import is_room, pair_key
 from kschat.chat.interfaces import (
     NO_BOUND,
@@ -68,12 +70,15 @@ class MemoryStore:
     Args:
         max_messages: how many are kept.
         max_bytes: of their bodies and attachments, with ``OVERHEAD`` each and ``PLACE`` a recipient.
+        wall: the time of day, in seconds since 1970.
+        hooks: whether it has an outbox.
     """
 
     keeps = True
     up = True
 
-    def __init__(self, max_messages: int, max_bytes: int) -> None:
+    def __init__(self, max_messages: int, max_bytes: int, *, wall: WallClock = time, hooks: bool = False) -> None:
+        self._wall = wall
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -104,6 +109,7 @@ class MemoryStore:
         self._first_until = FOREVER
         self._revoked = 0
         self.epoch = token_urlsafe(6)
+        self.outbox = MemoryOutbox(self._logged, lambda: self._number, self._cursors) if hooks else None
 
     def attach(self, listener: StoreListener) -> None:
         """See ``IStore``. It stays the same for as long as it runs."""
@@ -165,9 +171,9 @@ class MemoryStore:
             inbox = self._inboxes.get(user)
             if inbox is not None:
                 inbox.cursor = max(inbox.cursor, min(cursor, inbox.last))
-        for user, time in progress.seen.items():
+        for user, seen in progress.seen.items():
             # Out and in again, so that the first of the dict is the one noted longest ago.
-            self._seen[user] = max(self._seen.pop(user, 0), time)
+            self._seen[user] = max(self._seen.pop(user, 0), seen)
         while len(self._seen) > self._max_messages:
             del self._seen[next(iter(self._seen))]
         return succeed(None)
@@ -260,6 +266,8 @@ class MemoryStore:
         self._threads_of.setdefault(user, {})[thread] = None
         self._memberships += 1
         self._forget_rooms(thread)
+        if self.outbox is not None:
+            self.outbox.joined(room, user, milliseconds(self._wall))
         return succeed(True)
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
@@ -317,7 +325,19 @@ class MemoryStore:
         self._blocked -= len(self._blocks.pop(user, ()))
         for other in [other for other, mine in self._blocks.items() if user in mine]:
             self.unblock(other, user)
+        if self.outbox is not None:
+            self.outbox.forget(user)
         return succeed(erased)
+
+    def _logged(self, after: int, upto: int, limit: int) -> list[Stored]:
+        """The oldest messages and updates whose numbers are greater than ``after``, and not greater than ``upto``."""
+        newest = zip(reversed(self._order), reversed(self._numbers), strict=True)
+        newer = [(thread, number) for thread, number in takewhile(lambda one: one[1] > after, newest) if number <= upto]
+        found = newer[: -limit - 1 : -1]
+        return [thread.kept[bisect_left(thread.kept, number, key=BY_NUMBER)].stored for thread, number in found]
+
+    def _cursors(self, users: Sequence[str]) -> dict[str, int]:
+        return {user: self._inboxes[user].cursor for user in users if user in self._inboxes}
 
     def _erase_messages(self, user: str) -> int:
         """Delete the messages from and to a user, and take the user out of the places of others."""
@@ -636,9 +656,13 @@ class Configured(Protocol):
     def store_bytes(self) -> int:
         """How many bytes of them."""
 
+    @property
+    def hooks(self) -> bool:
+        """Whether the store has an outbox."""
+
 
 def _make(config: Configured, argument: str, *, reactor: Any, wall: WallClock, counters: Counters) -> MemoryStore:
-    return MemoryStore(config.store_messages, config.store_bytes)
+    return MemoryStore(config.store_messages, config.store_bytes, wall=wall, hooks=config.hooks)
 
 
 STORE = StoreKind(

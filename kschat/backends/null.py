@@ -41,6 +41,7 @@ class NullStore:
     keeps = False
     up = True
     epoch = ""
+    outbox = None
 
     def attach(self, listener: StoreListener) -> None:
         """See ``IStore``. It stays the same for as long as it runs."""

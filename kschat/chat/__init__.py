@@ -2,6 +2,7 @@
 
 - ``interfaces``   IRouter, IStore: what backends provide
 - ``bus``          IBus: how daemons exchange presence and socket-level events
+- ``outbox``       IOutbox: what a store keeps for hooks
 - ``message``      ``Message``, and why one is refused
 - ``mids``         message ids, and the number in each that orders messages
 - ``conversations``  the key of a conversation: two users, or a room

@@ -260,6 +260,7 @@ class IStore(Interface):
     epoch = Attribute("A str: it changes when offsets start over, which makes earlier offsets void.")
     keeps = Attribute("A bool: whether messages are kept. Where not, offsets are all 0 and inboxes empty (relay mode).")
     up = Attribute("A bool: whether it answered when it was last asked, or looked at in the background.")
+    outbox = Attribute("An IOutbox, if hooks are on; else None, and then nothing is kept for them.")
 
     def attach(listener: StoreListener) -> None:
         """Say who is told what befalls it. Called once, before all else."""

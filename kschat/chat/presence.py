@@ -6,7 +6,7 @@ so it does not matter how often, or from where, a change is reported.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final, TypeAlias
 
@@ -47,6 +47,7 @@ class Presence:
 
     Attributes:
         interval: see above; it may change.
+        mark: is told each user whose first socket here came, or whose last one went, and users of a daemon that died.
         blocks: the block lists: a blocked user sees the one who blocks as offline.
     """
 
@@ -56,6 +57,7 @@ class Presence:
         self._hub = hub
         self._bus = bus
         self.interval = interval
+        self.mark: Callable[[str], None] = _nobody
         self._restricted = restricted
         self.blocks = BlockLists(hub, bus, self._block_changed)
         # Sockets whose blockers are to be asked for again, and whether they are being asked for.
@@ -80,11 +82,13 @@ class Presence:
         """The first socket of ``user`` on this daemon was let in. Other daemons know it at once."""
         if self._leaving.pop(user, None) is None:
             self._bus.here(user)
+        self.mark(user)
 
     def left(self, user: str) -> None:
         """The last socket of ``user`` on this daemon is gone. One who comes back soon never was away."""
         self._leaving[user] = self._hub.write_behind.seen(user) or milliseconds(self._hub.wall)
         self._gather()
+        self.mark(user)
 
     def _gather(self) -> None:
         if self._due is not None:
@@ -277,6 +281,8 @@ class Presence:
                     notes.left(user, last_seen)
 
         notes.last_seen(users).addCallback(note).addErrback(self._failed)
+        for user in users:
+            self.mark(user)
 
     # After the bus was away.
 
@@ -384,3 +390,7 @@ class Presence:
 
     def _failed(self, failure: Failure) -> None:
         self.log.failure("presence could not be read", failure)
+
+
+def _nobody(_: str) -> None:
+    """Nobody wants to know."""

@@ -1,4 +1,4 @@
-"""The console command ``kschat``: its subcommands; makes and revokes tokens, checks a configuration.
+"""The console command ``kschat``: its subcommands; runs daemons, makes and revokes tokens, checks a configuration.
 
 It accepts the daemon's options and reads the same file and environment, so that its output holds for the daemon.
 """
@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from kschat import __version__
+from kschat import __version__, processes
 from kschat.backends import redis
 from kschat.chat.clocks import WallClock
 from kschat.chat.keys import KeysError
@@ -35,6 +35,7 @@ from kschat.cli.options import CommandHelp, DefinedOptions, line_of
 from kschat.cli.revoke import RevokeInRedis, RevokeOptions, revoke
 from kschat.cli.warnings import warnings_of
 from kschat.front.monotonic import use_monotonic_clock
+from kschat.launch import MAX_PROCESSES, Launch
 from kschat.log_text import shown
 from kschat.settings import (
     SETTINGS,
@@ -56,7 +57,7 @@ MAX_EXPIRES = 3653 * 86400
 
 
 #: What people call the daemon's start.
-STARTS = frozenset({"run", "start", "serve", "server", "daemon", "up", "launch"})
+STARTS = frozenset({"start", "serve", "server", "daemon", "up", "launch"})
 
 
 class TokenOptions(DefinedOptions):
@@ -94,6 +95,21 @@ class CheckOptions(DefinedOptions):
     optFlags: ClassVar[list[list[Any]]] = definition.flags()
 
 
+class RunOptions(DefinedOptions):
+    """``kschat run``."""
+
+    definition = DEFINITIONS["run"]
+    optParameters: ClassVar[list[list[Any]]] = definition.parameters()
+
+    def launch(self) -> Launch:
+        """How many daemons, and what they are told. Raises UsageError."""
+        text = self["processes"].strip()
+        count = len(os.sched_getaffinity(0)) if text == "auto" else int(text) if text.isdecimal() else 0
+        if not 1 <= count <= MAX_PROCESSES:
+            raise usage.UsageError(f"--processes: {text!r} is neither a number from 1 to {MAX_PROCESSES} nor auto")
+        return Launch(count=count, logfile=self["logfile"] or "", arguments=self.arguments())
+
+
 class TableOptions(CommandHelp):
     """``kschat settings-table``."""
 
@@ -114,6 +130,7 @@ class CompletionOptions(CommandHelp):
 
 #: Of the commands that do not use the API.
 LOCAL: Mapping[str, type[usage.Options]] = {
+    "run": RunOptions,
     "revoke": RevokeOptions,
     "token": TokenOptions,
     "backup": BackupOptions,
@@ -131,7 +148,7 @@ class CommandOptions(usage.Options):
     subCommands: ClassVar[list[Any]] = [
         [one.name, None, LOCAL.get(one.name) or options_of(one), one.summary] for one in DEFINITIONS.values()
     ]
-    longdesc = "The daemon itself is started by `twistd kschat`; see `twistd kschat --help`."
+    longdesc = "The daemon itself is started by `kschat run` or `twistd kschat`; see `twistd kschat --help`."
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Reads the command line. Raises UsageError: one sentence, with what was probably meant."""
@@ -152,7 +169,7 @@ def _meant(error: str) -> str:
         return f"--{option[1]} is a setting of the daemon, which is started by `twistd kschat --{option[1]} …`"
     if (command := re.fullmatch(r"Unknown command: (\S+)", error)) is not None:
         if command[1] in STARTS:
-            return f"there is no command {command[1]!r}: the daemon is started by `twistd kschat`"
+            return f"there is no command {command[1]!r}: the daemon is started by `kschat run` or `twistd kschat`"
         names = [name for name, *_ in CommandOptions.subCommands]
         near = difflib.get_close_matches(command[1], names, n=1)
         return f"there is no command {command[1]!r}: " + (f"did you mean {near[0]}?" if near else f"{', '.join(names)}")
@@ -213,6 +230,9 @@ def make_token(options: TokenOptions, environ: Mapping[str, str], wall: WallCloc
 #: Opens what a configuration names. Prints nothing.
 Connect = Callable[[Config], Sequence[Finding]]
 
+#: Runs daemons until they have ended; their exit status. Raises ConfigError.
+RunDaemons = Callable[[Config, Launch], int]
+
 
 def main(
     arguments: Sequence[str],
@@ -222,6 +242,7 @@ def main(
     output: TextIO,
     errors: TextIO,
     connect: Connect,
+    run_daemons: RunDaemons,
     tell_redis: TellRedis,
     revoke_in_redis: RevokeInRedis,
     tools: Tools,
@@ -230,6 +251,7 @@ def main(
 
     Args:
         connect: for ``check-config --connect``.
+        run_daemons: for ``run``.
         tell_redis: for ``restored``.
         revoke_in_redis: for ``revoke``.
         tools: for commands that use the API, and for what is read from standard input.
@@ -245,6 +267,8 @@ def main(
         if isinstance(chosen, ApiOptions):
             call = Call(chosen, environ, output=output, errors=errors, tools=tools)
             return API_COMMANDS[chosen.definition.name](call)
+        if isinstance(chosen, RunOptions):
+            return run_daemons(load(chosen.given(), environ), chosen.launch())
         if isinstance(chosen, TokenOptions) and chosen.inspected is not None:
             text = tools.standard_input.read() if chosen.inspected == "-" else chosen.inspected
             found = inspect(text, chosen.given(), environ, wall)
@@ -294,6 +318,12 @@ def run() -> None:
     def connect(config: Config) -> Sequence[Finding]:
         return in_reactor(reactor, lambda: try_all(config, reactor))
 
+    def run_daemons(config: Config, launch: Launch) -> int:
+        if launch.count == 1:
+            command = launch.command(0)
+            os.execv(command[0], command)
+        return processes.run(config, launch, os.environ, reactor)
+
     def tell_redis(settings: redis.Settings) -> bool:
         return in_reactor(reactor, lambda: redis.restored(settings, reactor))
 
@@ -317,6 +347,7 @@ def run() -> None:
             output=sys.stdout,
             errors=sys.stderr,
             connect=connect,
+            run_daemons=run_daemons,
             tell_redis=tell_redis,
             revoke_in_redis=revoke_in_redis,
             tools=tools,

@@ -102,6 +102,42 @@ def _of_api(
 
 
 _COMMANDS: Final = (
+    Definition(
+        name="run",
+        summary="Run the daemon, or several on one port.",
+        text="Runs the daemon in the foreground, as `twistd -n --pidfile= kschat` does. With --processes, runs several "
+        "that act as one and serve one port, and starts each again that ends. SIGTERM and Ctrl-C end all, SIGHUP makes "
+        "all read settings and keys again, SIGUSR1 begins another log file, SIGUSR2 restarts them one by one. "
+        "Process K adds K, from 0, to the ports of ops_listen, peer_listen and peer_url.",
+        synopsis="[--processes N] [--logfile FILE] [settings]",
+        groups=(
+            Group(
+                title="Options",
+                options=(
+                    Option(
+                        name="processes",
+                        short="n",
+                        value="N",
+                        text="How many daemons, or auto: one for each core. More than one need RabbitMQ, and Redis or "
+                        "the store none.",
+                        default="1",
+                    ),
+                    Option(
+                        name="logfile",
+                        value="FILE",
+                        text="Log to this file; of several daemons each to its own, FILE with -0, -1 and so on before "
+                        "its suffix.",
+                        is_file=True,
+                    ),
+                    _setting("listen", "ENDPOINT"),
+                    _CONFIG,
+                ),
+            ),
+        ),
+        statuses={},
+        end=_ALL_SETTINGS,
+        examples=("run --secret-file secret", "run --processes auto --config /etc/kschat/kschat.toml"),
+    ),
     _of_api(
         "status",
         "Show how the daemons are: sockets, rates, latency, services.",

@@ -87,6 +87,17 @@ class Options(usage.Options):
             given["config"] = self["config"]
         return given
 
+    def arguments(self) -> tuple[str, ...]:
+        """The same as arguments of another command line."""
+        said = []
+        for name, value in self.given().items():
+            setting = SETTINGS.get(name)
+            if setting is not None and setting.kind == "flag":
+                said.append(setting.option if value == "true" else f"--no-{setting.option[2:]}")
+            else:
+                said.append(f"--{name.replace('_', '-')}={value}")
+        return tuple(said)
+
 
 class DaemonOptions(Options):
     """The options of ``twistd kschat``. A wrong one ends the process with a sentence and status 1."""

@@ -1,4 +1,7 @@
-"""Warnings of a configuration that works and is not safe: secrets that others can read or guess. One sentence each."""
+"""Warnings of a configuration that works and is not safe, one sentence each.
+
+Secrets that others can read or guess; messages on a disk that is emptied.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,7 @@ def warnings_of(
     return [
         *_guessable(config),
         *_given_in_the_open(argv_values, environ),
+        *_on_a_disk_that_is_emptied(config, environ, backends),
         *_unprotected(config),
         *(said for name, path, private in _files(config, backends) if (said := _exposed(name, path, private))),
     ]
@@ -54,6 +58,11 @@ def _unprotected(config: Config) -> Iterator[str]:
             "ask_url: whoever is between this machine and your back end can read what users write, and allow what it "
             "forbids: use https, or a network that is yours alone"
         )
+    if config.hooks_url and not is_protected(config.hooks_url):
+        yield (
+            "hooks_url: whoever is between this machine and your back end can read who writes to whom: use https, or a "
+            "network that is yours alone"
+        )
 
 
 def _given_in_the_open(argv_values: Mapping[str, str], environ: Mapping[str, str]) -> Iterator[str]:
@@ -72,6 +81,16 @@ def _given_in_the_open(argv_values: Mapping[str, str], environ: Mapping[str, str
     for path, names in in_files.items():
         if said := _exposed("config", Path(path), private=True):
             yield f"{said} (it holds {', '.join(names)})"
+
+
+def _on_a_disk_that_is_emptied(config: Config, environ: Mapping[str, str], backends: Backends) -> Iterator[str]:
+    """Cloud Foundry gives an app a new disk at each start."""
+    kind, _ = backends.store(config.store)
+    if "VCAP_APPLICATION" in environ and not kind.shared and not config.demo:
+        yield (
+            f"store: {config.store}: all messages are lost at the next start of this Cloud Foundry app, whose disk is "
+            "emptied: bind a RabbitMQ and a Redis to it"
+        )
 
 
 def _has_password(url: str) -> bool:

@@ -93,6 +93,13 @@ LABELLED: Final = (
     ("router_events", "kschat_router_state_changes", "state", "Of the router: up, down, cancelled."),
     ("waits", "kschat_redis_waits", "result", "Writes whose copies were waited for: enough, too_few, unanswered."),
     ("bus_events", "kschat_bus_state_changes", "state", "Of the bus: up, down."),
+    ("hook_events", "kschat_hook_events", "type", "Events that were made for hooks."),
+    (
+        "hook_dropped",
+        "kschat_hook_dropped",
+        "reason",
+        "Events of hooks that were dropped: full, age, log, marks, refused.",
+    ),
 )
 
 
@@ -150,7 +157,18 @@ KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
     "router_events": tuple(event.name.lower() for event in RouterEvent),
     "bus_events": tuple(event.name.lower() for event in BusEvent),
     "waits": ("enough", "too_few", "unanswered"),
+    "hook_dropped": ("full", "age", "log", "marks", "refused"),
 }
+
+#: Of ``Counters``: the attribute, the metric, its two labels, what it is.
+PAIRED: Final = (
+    (
+        "hook_deliveries",
+        "kschat_hook_deliveries",
+        ("consumer", "outcome"),
+        "Tries to deliver an event of hooks.",
+    ),
+)
 
 #: Of ``Counters``: the attribute, the metric, its label or "", what it is.
 HISTOGRAMS: Final = (
@@ -200,6 +218,11 @@ class DaemonCollector(Collector):
             found = dict.fromkeys(KNOWN.get(attribute, ()), 0) | getattr(counters, attribute)
             for value, count in found.items():
                 family.add_metric([_shown(value)], count)
+            yield family
+        for attribute, name, labels, text in PAIRED:
+            family = CounterMetricFamily(name, text, labels=labels)
+            for values, count in getattr(counters, attribute).items():
+                family.add_metric(values, count)
             yield family
         events = CounterMetricFamily("kschat_router_events", "What the router counts.", labels=["event"])
         for event, count in self._routing().items():

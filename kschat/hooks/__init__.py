@@ -4,4 +4,14 @@
 - ``http``     sends a signed request to the URL of a setting
 - ``asking``   asks an operator's back end whether users may do what they want to
 - ``breaker``  stops asking a server that does not answer, for a while
+
+Events are made from the store, so that no crash loses one:
+
+- ``engine``     one daemon of a cluster at a time makes the events, and passes them to their consumers
+- ``deriver``    looks at what the store has logged, and makes events of it
+- ``events``     the events: their types, ids and data
+- ``dispatcher`` passes the queued events of one consumer to it, and tries again what failed
+- ``consumer``   what a consumer is
+- ``marks``      tells the store whose sockets came or went on this daemon
+- ``webhook``    the consumer that sends events to a URL
 """

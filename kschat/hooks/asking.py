@@ -280,7 +280,7 @@ class Asker:
         self._counters.ask_questions[question.kind] += 1
         began = self._clock.seconds()
         # One that has waited for most of its time says nothing of the back end if it is not answered in the rest.
-        late = question.due - began < self._settings.timeout / 2
+        late = question.expiry is not None and question.due - began < self._settings.timeout / 2
         posted: Deferred[Any] = maybeDeferred(self._post, question, question.due - began)
         posted.addCallbacks(self._answered, self._not_answered, callbackArgs=(question.kind,), errbackArgs=(late,))
         posted.addErrback(self._bug).addCallback(self._finish, question, began)

@@ -3,6 +3,7 @@
 - ``setting``     what one setting is: its names, how its text is read, its bounds
 - ``model``       ``Config``: all of them
 - ``given``       a value and where it came from; ``ConfigError``
+- ``services``    RabbitMQ and Redis among the services that Cloud Foundry binds to an app
 - ``loading``     ``load``: reads the three sources
 - ``validation``  checks across settings: combinations, and files that must exist
 - ``weak_secrets``  whether a secret is easily guessed

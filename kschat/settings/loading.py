@@ -1,7 +1,7 @@
 """Loads the configuration: a TOML file, the environment, the command line; a later source overrides an earlier one.
 
-Knows no particular setting but ``listen``, which the variable PORT of hosting platforms also sets, and the settings
-that a demo changes.
+Knows no particular setting but those that hosting platforms set by variables of their own (``PORT``, ``VCAP_SERVICES``)
+and those that a demo changes.
 """
 
 import difflib
@@ -15,6 +15,7 @@ from kschat.backends.kinds import Backends
 from kschat.backends.table import BACKENDS
 from kschat.settings.given import DEFAULTS, FROM_PORT, ConfigError, Given, fault_of, reason_of
 from kschat.settings.model import SETTINGS, Config
+from kschat.settings.services import KINDS, VARIABLE, bound_services
 from kschat.settings.setting import Setting, Unfit, without_credentials
 from kschat.settings.validation import check
 
@@ -38,6 +39,10 @@ def load(argv_values: Mapping[str, str], environ: Mapping[str, str], backends: B
         given["listen"] = Given(f"{there.value}:interface=127.0.0.1", there.origin)
     if given["demo"].value and given["store"].origin == DEFAULTS:
         given["store"] = Given("memory", DEFAULTS)
+    bound = [given[name] for name in ("amqp", "redis") if VARIABLE in given[name].origin]
+    if len(bound) == 2 and given["store"].origin == DEFAULTS:
+        # A platform that binds services empties the disk of an app at each start.
+        given["store"] = Given("redis", bound[1].origin)
     config = Config(**{name: there.value for name, there in given.items()})  # type: ignore[arg-type]
     check(config, SETTINGS, given, backends)
     return config
@@ -59,7 +64,12 @@ def gather(
     """The value of every setting. ``argv_values`` is by the name of the setting. Raises ``ConfigError``."""
     given = {name: Given(setting.default, DEFAULTS) for name, setting in settings.items()}
     given |= _from_file(settings, argv_values, environ)
-    given |= _from_environ(settings, environ)
+    named = _from_environ(settings, environ)
+    # A service that is named by its setting is not looked for among the bound ones.
+    kinds = tuple(one for one in KINDS if one.setting not in named.keys() | argv_values.keys())
+    for name, (url, origin) in bound_services(environ, kinds).items():
+        given[name] = _read(settings[name], url, origin)
+    given |= named
     for name, text in argv_values.items():
         if name != "config":
             setting = _known(settings, name, name, "the command line")

@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 
 from kschat.chat.keys import ASYMMETRIC, HMAC
+from kschat.hooks.events import TYPES
 from kschat.settings.setting import About, Setting, settings_of
 
 
@@ -723,10 +724,36 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     hooks_ca: Annotated[
         str,
         About(
-            "File with the PEM certificates that the servers of `ask_url` and other hooks are verified against, "
+            "File with the PEM certificates that the servers of `ask_url` and `hooks_url` are verified against, "
             "instead of the system's."
         ),
     ] = ""
+    hooks_url: Annotated[
+        str,
+        About(
+            "URL that events are posted to (see [hooks](hooks.md)): `https://…`, or `http://…` in a network of your "
+            "own. Needs `hooks_secret_file`, and a store that keeps messages. Empty: there are no hooks."
+        ),
+    ] = ""
+    hooks_events: Annotated[tuple[str, ...], About("The events that are posted.", choices=TYPES, live=True)] = TYPES
+    hooks_max_events: Annotated[
+        int,
+        About(
+            "Events that are kept for a receiver that is down; the oldest are dropped.", "events", 100, 10**7, live=True
+        ),
+    ] = 100_000
+    hooks_max_age: Annotated[float, About("How long an event is tried again.", "seconds", 60, 2_592_000, live=True)] = (
+        86_400.0
+    )
+    undelivered_after: Annotated[
+        float,
+        About(
+            "How long a message must wait for its recipient until an event says so.", "seconds", 1, 604_800, live=True
+        ),
+    ] = 60.0
+    undelivered_every: Annotated[
+        float, About("How often an event says so of one user, at most.", "seconds", 1, 2_592_000, live=True)
+    ] = 300.0
     ask_url: Annotated[
         str,
         About(
@@ -794,6 +821,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             2**40,
         ),
     ] = 1_000_000
+
+    @property
+    def hooks(self) -> bool:
+        """Whether the store keeps what hooks are made from."""
+        return bool(self.hooks_url)
 
     def __repr__(self) -> str:
         # The struct's own would put the secret into any log line or traceback that shows a Config.

@@ -67,7 +67,7 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
             raise fault(name, hints.added("is not a directory", hints.path(directory)))
     _check_keys(config, settings, given, fault)
     _check_api(config, fault)
-    _check_hooks(config, fault)
+    _check_hooks(config, backends, fault)
 
 
 def _check_api(config: Config, fault: Callable[[str, str], ConfigError]) -> None:
@@ -86,18 +86,22 @@ def _check_api(config: Config, fault: Callable[[str, str], ConfigError]) -> None
             raise fault("api_keys", f"cannot be used: {error}") from None
 
 
-def _check_hooks(config: Config, fault: Callable[[str, str], ConfigError]) -> None:
-    """That what is sent to a back end is signed, and has a place to go to."""
-    if config.ask_url:
+def _check_hooks(config: Config, backends: Backends, fault: Callable[[str, str], ConfigError]) -> None:
+    """That what is sent to a back end is signed, and has a place to go to; that events have a store to come from."""
+    for name in ("ask_url", "hooks_url"):
+        if not getattr(config, name):
+            continue
         try:
-            check_hook_url(config.ask_url)
+            check_hook_url(getattr(config, name))
         except ValueError as error:
-            raise fault("ask_url", str(error)) from None
+            raise fault(name, str(error)) from None
         if not config.hooks_secret_file:
-            raise fault("ask_url", "needs hooks_secret_file too, by which your back end knows the daemon")
+            raise fault(name, "needs hooks_secret_file too, by which your back end knows the daemon")
+    if config.hooks_url and not backends.store(config.store)[0].keeps:
+        raise fault("hooks_url", "needs a store that keeps messages: in relay mode events have nothing to be made from")
     for name in ("hooks_secret_file", "hooks_ca"):
-        if getattr(config, name) and not config.ask_url:
-            raise fault(name, "is of no use without ask_url")
+        if getattr(config, name) and not (config.ask_url or config.hooks_url):
+            raise fault(name, "is of no use without ask_url or hooks_url")
     if config.hooks_ca and not _is(Path.is_file, config.hooks_ca):
         raise fault("hooks_ca", hints.added("is not a file", hints.path(config.hooks_ca)))
     if config.hooks_secret_file:

@@ -12,10 +12,12 @@ from msgspec import Raw
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
+from kschat.backends.redis import Settings as RedisSettings
 from kschat.backends.redis.store.store import RedisStore
 from kschat.backends.sqlite import Settings, SqliteStore
 from kschat.backends.sqlite.store import TIDY_EVERY
 from kschat.chat.interfaces import IStore, Progress
+from kschat.chat.outbox import Commit, Event, WaitingUser
 from kschat.chat.revocation import Revocation
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts.made import message
@@ -70,13 +72,35 @@ async def filled(store: IStore, *, reacts: bool = True) -> None:
     await store.save_progress(Progress({NAME: 1, "ben": 1}, {NAME: 1000, "ben": 1000}))
     await store.revoke(Revocation(f"u{NAME}", 1, 2**60, False), now=1, most=10)
 
+    if store.outbox is not None:
+        await fill_outbox(store.outbox)
+
+
+async def fill_outbox(outbox: Any) -> None:
+    """The user is also wherever a user can be because of hooks."""
+    await outbox.acquire("me", 60)
+    page = await outbox.log(await outbox.end(), 100)
+    joins = await outbox.joins(100)
+    made = [
+        Event("1", "a", NAME, 1, Raw(b'{"user":"%b"}' % NAME.encode())),
+        Event("2", "a", "ben", 1, Raw(b'{"senders":["%b"]}' % NAME.encode()), (NAME,)),
+        Event("3", "a", "ben", 1, Raw(b"{}"), ("cem",)),
+    ]
+    commit = Commit(log=page.upto, joins=joins[-1].number, connected=[NAME], undelivered={NAME: 1}, events={"w": made})
+    await outbox.commit("me", commit)
+    await outbox.commit("me", Commit(waiting=[WaitingUser(NAME, 5, 1)]))
+    await outbox.mark([NAME])
+    done = await outbox.queued("w", 1, 1)
+    await outbox.settle("w", [done[0].number], [])
+
 
 class SqliteErasureTests(TestCase):
     timeout = 60
+    hooks = False
 
     def started(self, **settings: Any) -> SqliteStore:
         self.clock = Clock()
-        store = SqliteStore(Settings(self.path, "normal", **settings), real_reactor(), self.clock)
+        store = SqliteStore(Settings(self.path, "normal", hooks=self.hooks, **settings), real_reactor(), self.clock)
         store.start()
         self.addCleanup(store.stop)
         return store
@@ -160,7 +184,18 @@ class SqliteErasureTests(TestCase):
         self.assertEqual(15, len(page.messages))
 
 
+class SqliteHooksErasureTests(SqliteErasureTests):
+    """The same with hooks."""
+
+    hooks = True
+
+
 class RedisErasureTests(StoreTestCase):
+    hooks = False
+
+    def settings(self, url: str, **changes: Any) -> RedisSettings:
+        return super().settings(url, hooks=self.hooks, **changes)
+
     def values(self, redis: Redis, prefix: str) -> Iterator[tuple[bytes, bytes]]:
         """Each text of each key: its own name, fields and values."""
         cursor = b"0"
@@ -243,6 +278,12 @@ class RedisErasureTests(StoreTestCase):
         # Of the newest 60 numbers of 250, ten are Ben's.
         page = await store.history("ben", "#r", before=None, limit=100)
         self.assertEqual(10, len(page.messages))
+
+
+class RedisHooksErasureTests(RedisErasureTests):
+    """The same with hooks."""
+
+    hooks = True
 
 
 def flat(value: Any) -> Iterator[bytes]:

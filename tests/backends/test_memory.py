@@ -14,7 +14,7 @@ from kschat.backends.memory import OVERHEAD, PLACE, MemoryRouter, MemoryStore
 from kschat.backends.memory_index import MemoryConversation
 from kschat.chat.interfaces import Entry, InboxState, IStore, Page, Progress, Stored
 from kschat.chat.message import Message
-from tests.contracts import istore, router, unread
+from tests.contracts import istore, outbox, router, unread
 from tests.contracts.istore import entries, kept, offsets
 from tests.contracts.made import message, to
 
@@ -22,6 +22,11 @@ from tests.contracts.made import message, to
 class MemoryStoreContractTests(istore.StoreContract, TestCase):
     async def make_store(self) -> IStore:
         return MemoryStore(10_000, 100_000_000)
+
+
+class MemoryOutboxContractTests(outbox.OutboxContract, TestCase):
+    async def make_store(self) -> IStore:
+        return MemoryStore(1000, 10**7, hooks=True)
 
 
 class ManyConversationsTests(MemoryStoreContractTests):

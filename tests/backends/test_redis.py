@@ -16,7 +16,7 @@ from kschat.backends.redis.store import write_queue
 from kschat.chat.interfaces import Entry, InboxPage, IStore, Progress, Stored, StoreUnavailable
 from kschat.chat.message import Error
 from tests.backends.redis_stores import StoreTestCase
-from tests.contracts import istore
+from tests.contracts import istore, outbox
 from tests.contracts.istore import offsets
 from tests.contracts.made import message, mid, to
 from tests.support.redis import shared_redis
@@ -25,6 +25,11 @@ from tests.support.redis import shared_redis
 class RedisContractTests(istore.StoreContract, StoreTestCase):
     async def make_store(self) -> IStore:
         return await self.store(await shared_redis())
+
+
+class RedisOutboxContractTests(outbox.OutboxContract, StoreTestCase):
+    async def make_store(self) -> IStore:
+        return await self.store(await shared_redis(), hooks=True)
 
 
 class FailingRedisContractTests(istore.FailingStoreContract, StoreTestCase):

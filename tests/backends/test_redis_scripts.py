@@ -10,11 +10,12 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from kschat.backends.redis import scripts
 from kschat.backends.redis.scripts import Scripts
+from kschat.chat.outbox import MAX_JOINS, MAX_LOG
 from tests.support.redis import shared_redis
 
 FOLDER = Path(scripts.__file__).parent
 FILES = sorted(FOLDER.glob("*/*.lua"))
-COMMANDS = [path for path in FILES if path.parent.name != "includes"]
+COMMANDS = [path for path in FILES if path.parent.name not in ("includes", "slots")]
 
 #: What a file defines for others.
 DEFINED = re.compile(r"^local (?:function (\w+)|([\w, ]+?)(?: =|$))", re.MULTILINE)
@@ -74,6 +75,26 @@ class TestTexts(SynchronousTestCase):
             text = loaded[name].text
             self.assertNotEqual(text.startswith(b"#!lua flags=no-writes\n"), bool(writes.search(text.decode())), name)
 
+    def test_without_hooks_a_script_is_what_it_is_without_its_slot(self) -> None:
+        plain, filled = Scripts("store"), Scripts("store", ["outbox"])
+        slots = {path.name.partition(".")[0]: path for path in (FOLDER / "slots").iterdir()}
+        self.assertEqual(set(slots), {"append", "membership"})
+        for name in plain:
+            self.assertNotIn(b"@slot", plain[name].text)
+            if name not in slots:
+                self.assertEqual(plain[name].text, filled[name].text)
+                continue
+            inserted = slots[name].read_bytes()
+            self.assertNotIn(b"x:hook", plain[name].text)
+            self.assertEqual(filled[name].text.replace(inserted, b"", 1), plain[name].text)
+            self.assertIn(inserted, filled[name].text)
+
+    def test_the_bounds_of_the_log_are_the_code_s(self) -> None:
+        log = (FOLDER / "slots" / "append.outbox.lua").read_text("utf-8")
+        self.assertIn(f"'x:hook:log', {MAX_LOG}\n", log)
+        joins = (FOLDER / "slots" / "membership.outbox.lua").read_text("utf-8")
+        self.assertIn(f"'MAXLEN', '~', {MAX_JOINS},", joins)
+
     def test_a_script_is_asked_for_by_its_hash(self) -> None:
         loaded = Scripts("bus")
         sent: list[tuple[object, ...]] = []
@@ -89,6 +110,6 @@ class TestTexts(SynchronousTestCase):
 class RedisTests(TestCase):
     async def test_redis_knows_each_by_its_hash(self) -> None:
         redis = await shared_redis()
-        for folder in ("store", "bus"):
-            for name, script in Scripts(folder).items():
+        for loaded in (Scripts("store"), Scripts("store", ["outbox"]), Scripts("bus")):
+            for name, script in loaded.items():
                 self.assertEqual(redis.do("SCRIPT", "LOAD", script.text).decode(), script.hash, name)

@@ -13,14 +13,15 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from kschat.backends.memory import MemoryStore
-from kschat.backends.sqlite import Settings, SqliteStore
+from kschat.backends.sqlite import Settings, SqliteStore, hooks
 from kschat.backends.sqlite.database import SchemaVersions, connect
 from kschat.backends.sqlite.queries import Queries
 from kschat.backends.sqlite.store import TIDY_EVERY
 from kschat.backends.sqlite.transactions import Transactions
 from kschat.chat.interfaces import Entry, InboxState, IStore, Progress, RoomFull, Stored, StoreUnavailable
+from kschat.chat.outbox import Commit, Event, Retry, WaitingUser
 from tests.backends.turns import StoreTestCase, Turns
-from tests.contracts import istore, unread
+from tests.contracts import istore, outbox, unread
 from tests.contracts.istore import entries, kept
 from tests.contracts.made import message, mid, to
 from tests.contracts.updates import delete, edit
@@ -51,6 +52,26 @@ class SqliteStoreContractTests(istore.StoreContract, istore.FailingStoreContract
         self.directory.with_suffix(".away").rename(self.directory)
         self.clock.advance(5)
         await store.leave("#nowhere", "nobody")
+
+
+class SqliteOutboxContractTests(outbox.OutboxContract, TestCase):
+    """While the newest messages are in memory."""
+
+    timeout = 60
+
+    async def make_store(self) -> IStore:
+        settings = Settings(f"{self.mktemp()}.db", "normal", hooks=True)
+        store = SqliteStore(settings, reactor, Clock())
+        store.start()
+        self.addCleanup(store.stop)
+        return store
+
+
+class IndexedSqliteOutboxContractTests(SqliteOutboxContractTests):
+    """While all messages are in the tables."""
+
+    async def settle(self, store: Any) -> None:
+        await store.settle()
 
 
 class SqliteStoreUnreadTests(unread.UnreadContract, TestCase):
@@ -303,12 +324,24 @@ class TestPlans(SynchronousTestCase):
     """No statement looks at more of a table than it needs."""
 
     #: What is small, or is there only for the statement.
-    SMALL = ("json_each", "mine", "asked", "gone", "last", "doomed", "touched", "one", "progress")
+    SMALL = (
+        "json_each",
+        "mine",
+        "asked",
+        "gone",
+        "last",
+        "doomed",
+        "touched",
+        "one",
+        "progress",
+        "hook_progress",
+        "hook_joins",
+    )
 
     def test_nothing_scans_a_table(self) -> None:
         path = str(Path(self.mktemp()).absolute())
         transactions = Transactions(
-            Settings(path, "normal", retention_seconds=10.0, retention_messages=2), SchemaVersions.shipped()
+            Settings(path, "normal", retention_seconds=10.0, retention_messages=2, hooks=True), SchemaVersions.shipped()
         )
         self.addCleanup(transactions.close)
         said: list[str] = []
@@ -328,6 +361,36 @@ class TestPlans(SynchronousTestCase):
                     r"SCAN ((\d+ )?CONSTANT ROWS?|\(subquery-\d+\))", plan[3]
                 ):
                     self.assertIn(plan[3].split()[1].removeprefix("temp."), self.SMALL, f"{plan[3]} in {statement}")
+
+    def use_hooks(self, transactions: Transactions, queries: Queries) -> None:
+        tables, connection = transactions.hooks, queries.connection
+        hooks.log(connection, int(hooks.end(connection)), 10)
+        hooks.joins(connection, 10)
+        hooks.connected(connection, ["ann", "ben"])
+        hooks.all_connected(connection, "", 10)
+        hooks.cursors(connection, ["ann", "ben"])
+        hooks.waiting(connection, 10, 10)
+        hooks.queued(connection, "w", 10, 10)
+        made = [Event(str(number), "a", "ann", 1, Raw(b"{}")) for number in range(3)]
+        with transactions.wiping():
+            tables.commit(
+                Commit(
+                    log=hooks.end(connection),
+                    joins=1,
+                    connected=["ann"],
+                    disconnected=["ben"],
+                    undelivered={"ann": 1},
+                    waiting=[WaitingUser("ben", 1)],
+                    settled=["cem"],
+                    events={"w": made},
+                    most=2,
+                )
+            )
+            tables.settle([2], [Retry(3, 1, 1)])
+            tables.expire(0, 10)
+            tables.backlog()
+            tables.erase("ann")
+            tables.erase_events("ann", 0)
 
     def use(self, transactions: Transactions, queries: Queries) -> None:
         """Do each thing once before and after the tables followed."""
@@ -355,6 +418,7 @@ class TestPlans(SynchronousTestCase):
             for peer in ("ann", "#r"):
                 queries.history(transactions.memtable, "ben", peer, None, 10)
             queries.conversations(transactions.memtable, "ben", 10)
+            self.use_hooks(transactions, queries)
             transactions.index()
             transactions._appender.forget()
         for now in (1.0, 10**10):

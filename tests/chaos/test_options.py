@@ -28,6 +28,7 @@ class OptionsTests(SynchronousTestCase):
             ["--failover", "--alone"],
             ["--brokers", "--faults", "3"],
             ["--brokers", "--wait", "0"],
+            ["--cluster", "--from"],
         ):
             with self.assertRaises(SystemExit):
                 parse(wrong)

@@ -74,6 +74,7 @@ class AskedStore:
     epoch = ""
     keeps = True
     up = True
+    outbox = None
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner

@@ -96,6 +96,7 @@ class LateStore:
         self.batches: list[list[Message]] = []
         self.running = False
         self.keeps = True
+        self.outbox = None
 
     @property
     def up(self) -> bool:

@@ -81,6 +81,7 @@ class FarStore:
 
     keeps = True
     up = True
+    outbox = None
 
     def __init__(self, store: MemoryStore, clock: IReactorTime, random: Random) -> None:
         self._store = store

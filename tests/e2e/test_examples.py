@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 from urllib.parse import urlencode
 
+from msgspec import Raw
 from twisted.internet import defer, protocol
 from twisted.internet.interfaces import IProcessTransport
+from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
+from kschat.chat.outbox import Event
+from kschat.hooks.consumer import Delivered, Delivery, Later
 from tests.e2e.test_library import example
 from tests.front.browser import Browser
+from tests.hooks.receivers import OTHER, SECRET, as_text, made_webhook
 from tests.support import NODE_DIRECTORY, REPOSITORY, Daemon, require_chromium, require_node, token, within
 from tests.support.python import directory, installed
 from tests.support.waiting import real_reactor
@@ -123,6 +129,25 @@ class ExamplesTests(unittest.TestCase):
         await tabs[0].see("li", "alice: Hello")
         await tabs[1].see("li", "alice: Hello")
         self.assertEqual(await tabs[0].complaints(), [])
+
+    async def test_the_receiver_of_hooks_takes_what_is_signed_and_nothing_else_and_each_event_once(self) -> None:
+        path = self.mktemp()
+        await deferToThread(Path(path).write_text, f"# the new one\n{as_text(SECRET)}\n{as_text(OTHER)}\n")
+        program = LineClient.start(self, [sys.executable, str(EXAMPLES / "hooks.py"), path, "0"], {})
+        await program.says("waiting for events at")
+        url = program.said.split()[-1]
+        event = Event("msg_1", "user.connected", "ben", 1_700_000_000_000, Raw(b'{"user":"ben"}'))
+        for secret, wall, outcome in (
+            (b"x" * 24, time.time, Later(reason="status")),
+            (SECRET, lambda: time.time() - 1000, Later(reason="status")),
+            (SECRET, time.time, Delivered()),
+            (OTHER, time.time, Delivered()),
+        ):
+            webhook, _ = made_webhook(url, secret, wall=wall)
+            self.assertEqual(outcome, await webhook.deliver(Delivery(event)))
+            await webhook.stop()
+        await program.says('2023-11-14T22:13:20.000Z user.connected {"user": "ben"}')
+        self.assertEqual(1, program.said.count("user.connected"))
 
     def test_the_program_of_the_library_is_that_of_its_page(self) -> None:
         """tests/e2e/test_library.py runs that one."""

@@ -25,7 +25,9 @@ PAGES = (
     "docs/guide.md",
     "docs/storage.md",
     "docs/operations.md",
+    "docs/runbook.md",
     "docs/migration.md",
+    "docs/cloud-foundry.md",
     "examples/README.md",
 )
 

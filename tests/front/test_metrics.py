@@ -15,7 +15,7 @@ from twisted.web.test.requesthelper import DummyRequest
 
 from kschat.chat.hub import LIVE_SECONDS
 from kschat.counters import SECONDS, SHOWN_SECONDS
-from kschat.front.metrics import COUNTS, HISTOGRAMS, KEPT, LABELLED, DaemonCollector, Metrics
+from kschat.front.metrics import COUNTS, HISTOGRAMS, KEPT, LABELLED, PAIRED, DaemonCollector, Metrics
 from tests.chat.house import House
 from tests.contracts.made import message
 
@@ -62,7 +62,7 @@ class MetricsTests(SynchronousTestCase):
                 values = [str(code) for code in range(6)] if row[1] == "0 to 5" else row[1].split(", ")
                 self.assertEqual({key[1] for key in told if key[0] == f"{name}_total"}, set(values), name)
                 found += 1
-        self.assertEqual(found, 14)
+        self.assertEqual(found, 15)
 
     def test_what_was_counted_is_told(self) -> None:
         ann, _ = self.house.guest("ann"), self.house.guest("ben")
@@ -78,8 +78,12 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(told["kschat_sockets",], 2)
         self.assertEqual(told["kschat_router_events_total", "tries"], 3)
 
+    def test_deliveries_of_hooks_are_told_by_consumer_and_outcome(self) -> None:
+        self.counters.hook_deliveries["webhook", "delivered"] += 2
+        self.assertEqual(self.samples()["kschat_hook_deliveries_total", "webhook", "delivered"], 2)
+
     def test_every_counter_has_a_metric(self) -> None:
-        shown = {attribute for table in (COUNTS, LABELLED, HISTOGRAMS) for attribute, *_ in table}
+        shown = {attribute for table in (COUNTS, LABELLED, PAIRED, HISTOGRAMS) for attribute, *_ in table}
         self.assertEqual(shown, set(self.counters.__slots__))
 
     def test_every_metric_of_ours_stands_in_the_document(self) -> None:

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
+from kschat import http_client
 from kschat.chat.interfaces import Decision
 from kschat.counters import Counters
 from kschat.hooks.asking import MAX_ANSWER, Asker, AskSettings
@@ -35,6 +36,7 @@ class ReceiverTests(TestCase):
     def setUp(self) -> None:
         self.servers: list[Server] = []
         self.counters = Counters()
+        self.patch(http_client, "KEEP", 600)
 
     async def asker(self, *answers: Callable[[Server], None], url: str = "", **settings: Any) -> Asker:
         url = url or await served(self, self.servers, *answers)

@@ -131,7 +131,7 @@ class Daemon(_Served):
     def send_signal(self, number: signal.Signals) -> None:
         """A signal; it goes on."""
         assert self._transport is not None, "the daemon has ended"
-        self._transport.signalProcess(number.name.removeprefix("SIG"))
+        self._transport.signalProcess(number.value)
 
     async def kill(self) -> int:
         """SIGKILL, as a crash would; the exit status."""
@@ -146,10 +146,15 @@ class Daemon(_Served):
     def _command(self) -> list[str]:
         return command(self.port, self.settings)
 
+    def _place(self) -> tuple[dict[str, str], str]:
+        """Its environment, and its directory."""
+        return environment(self.secret), str(REPOSITORY)
+
     async def _spawn(self) -> None:
         arguments = self._command()
+        environ, directory = self._place()
         self._transport = real_reactor().spawnProcess(
-            self._process, arguments[0], arguments, env=environment(self.secret), path=str(REPOSITORY)
+            self._process, arguments[0], arguments, env=environ, path=directory
         )
         pid = self._transport.pid if self._transport is not None else None
         assert pid is not None

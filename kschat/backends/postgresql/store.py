@@ -112,6 +112,7 @@ class PostgresqlStore:
         self._running = False
         # What the server's clock says more than this one, in seconds.
         self._ahead = 0.0
+        self._checking = False
         self._searched = -SEARCH_INTERVAL
         self._searching = False
 
@@ -357,8 +358,25 @@ class PostgresqlStore:
         self._writer.look_after(now, patience)
         for pool in self._pools:
             pool.look_after(now, patience)
+        self._check()
         if len(self._places) > 1:
             self._search()
+
+    def _check(self) -> None:
+        """Ask whether the tables are still the same: also where nobody writes, a server that is gone is noticed."""
+        link = self._client.connection
+        if link is None or self._checking or not self._running:
+            return
+        self._checking = True
+
+        def checked(result: Any) -> None:
+            # (Of a failure the writer thread tells, if the connection has ended by it.)
+            self._checking = False
+            if isinstance(result, str) and result != self.epoch:
+                link.abort("its data are gone, or others")
+
+        asked = self._writer.statement(lambda: Call(b"SELECT epoch FROM state"), lambda rows: str(rows[0][0]))
+        asked.addBoth(checked)
 
     def _search(self) -> None:
         """Look whether another host has a newer primary; then connect to that."""

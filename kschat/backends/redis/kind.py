@@ -62,6 +62,10 @@ class Configured(Protocol):
     def rate_burst(self) -> float:
         """See ``Settings.send_burst``."""
 
+    @property
+    def hooks(self) -> bool:
+        """See ``Settings.hooks``."""
+
 
 def settings_of(config: Configured, url: str) -> Settings:
     """How the Redis at ``url`` is used, which is one of those that the configuration names."""
@@ -79,6 +83,7 @@ def settings_of(config: Configured, url: str) -> Settings:
         retention_messages=config.retention_messages,
         send_rate=config.rate_cluster_sends,
         send_burst=config.rate_burst,
+        hooks=config.hooks,
     )
 
 

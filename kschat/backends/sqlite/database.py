@@ -66,12 +66,14 @@ class Settings(msgspec.Struct, frozen=True):
         sync: ``full``: each commit waits for the disk; ``normal``: the newest may be lost with the machine's power.
         retention_seconds: messages are deleted at this age; 0 for never.
         retention_messages: the newest that are kept in an inbox and a conversation; 0 for all.
+        hooks: whether there is an outbox.
     """
 
     path: str
     sync: Sync = "full"
     retention_seconds: float = 0.0
     retention_messages: int = 0
+    hooks: bool = False
 
 
 class SchemaVersions:

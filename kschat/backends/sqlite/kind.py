@@ -29,6 +29,10 @@ class Configured(Protocol):
     def retention_messages(self) -> int:
         """See ``Settings.retention_messages``."""
 
+    @property
+    def hooks(self) -> bool:
+        """See ``Settings.hooks``."""
+
 
 def _make(config: Configured, argument: str, *, reactor: Any, wall: WallClock, counters: Counters) -> SqliteStore:
     settings = Settings(
@@ -36,6 +40,7 @@ def _make(config: Configured, argument: str, *, reactor: Any, wall: WallClock, c
         sync="normal" if config.store_sync == "normal" else "full",
         retention_seconds=config.retention_days * 86400,
         retention_messages=config.retention_messages,
+        hooks=config.hooks,
     )
     return SqliteStore(settings, reactor, reactor, wall=wall)
 

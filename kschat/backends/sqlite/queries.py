@@ -163,7 +163,7 @@ class Queries:
     """The questions of one connection, which is open for reading."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._execute = connection.execute
 
     def inbox(self, memtable: MemTable, user: str) -> InboxState:
@@ -320,7 +320,7 @@ class Queries:
         return found, reacted, rows[-1][0] if len(rows) == LOOK_THROUGH else None
 
     def revocations(self, memtable: MemTable, after: int, limit: int) -> list[NumberedRevocation]:
-        return revoked.after(self._connection, after, limit)
+        return revoked.after(self.connection, after, limit)
 
     def _overview_of(self, user: str, key: tuple[str, str] | str) -> Any:
         """What is known of a recent conversation, where it is one of ``user``'s."""

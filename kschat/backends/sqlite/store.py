@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from kschat.backends.sqlite.database import FileIdentity, SchemaVersions, Settings
+from kschat.backends.sqlite.outbox import SqliteOutbox
 from kschat.backends.sqlite.queries import Queries
 from kschat.backends.sqlite.reader import Reader
 from kschat.backends.sqlite.transactions import Transactions
@@ -89,6 +90,7 @@ class SqliteStore:
         self._browser = Reader(reactor, self._writer, self._not_read, "kschat store browser")
         # Senders must not wait for checkpoints.
         self._checkpointer = Reader(reactor, self._writer, self._not_read, "kschat store checkpointer", "rw")
+        self.outbox = SqliteOutbox(self._writer, self._browser) if settings.hooks else None
         self._readers = (self._reader, self._browser, self._checkpointer)
         self._timer: IDelayedCall | None = None
         self._retry = FIRST_RETRY
@@ -203,11 +205,15 @@ class SqliteStore:
         return Deferred.fromCoroutine(self._erase(user)) if self._running else _stopped()
 
     async def _erase(self, name: str) -> int:
+        if self.outbox is not None:
+            self.outbox.forget(name)
         user = await self._writer.between(lambda transactions: transactions.begin_erasing(name))
+        after: int | None = 0
+        while after is not None:
+            after = await self._writer.between(partial(Transactions.erase_events, name=name, after=after))
         if user is None:
             return 0
-        erased = 0
-        after: int | None = 0
+        erased, after = 0, 0
         while after is not None:
             found, reacted, after = await self._browser.ask(Queries.messages_of, user, name, after)
             erased += len(found)

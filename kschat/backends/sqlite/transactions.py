@@ -14,9 +14,11 @@ from kschat.backends.sqlite import revoked, updates
 from kschat.backends.sqlite.appender import MessageAppender
 from kschat.backends.sqlite.database import Database, FileIdentity, SchemaVersions, Settings
 from kschat.backends.sqlite.erasure import Erasure
+from kschat.backends.sqlite.hooks import HookTables
 from kschat.backends.sqlite.index import index, index_places, index_what_was_left, renumber
 from kschat.backends.sqlite.memtable import MemTable
 from kschat.backends.sqlite.retention import Retention
+from kschat.chat.clocks import milliseconds
 from kschat.chat.conversations import conversation_key, is_room
 from kschat.chat.interfaces import BlockListFull, Progress, RoomFull, Stored, TooManyRooms
 from kschat.chat.message import Message
@@ -51,6 +53,7 @@ class Transactions:
 
     Attributes:
         retention: deletes messages that are too old or too many.
+        hooks: the tables of hooks.
         recent: messages that are committed and not indexed yet. Other threads may read it.
 
     Raises:
@@ -67,6 +70,7 @@ class Transactions:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.database = Database(settings, versions, known, wall=wall)
+        self._wall = wall
         self._execute = self.database.connection.execute
         self._memtable_bytes = 0
         # The round of indexing: messages of ``memtable`` in it, the last one's id, and the inbox rows that are left.
@@ -88,6 +92,10 @@ class Transactions:
                 self.database.base,
             )
             self._erasure = Erasure(self.database.connection)
+            self.hooks = HookTables(self.database.connection, on=settings.hooks)
+            if self.hooks.has_turned:
+                with self.database.in_passing():
+                    self.hooks.turn(self._appender.number)
         except BaseException:
             self.database.close()
             raise
@@ -222,6 +230,8 @@ class Transactions:
         self._execute("INSERT INTO participants VALUES (?, ?, ?)", (user.id, room.id, self._appender.number))
         self._execute("UPDATE users SET rooms = rooms + 1 WHERE id = ?", (user.id,))
         room.members[user_name] = user
+        if self.hooks.on:
+            self.hooks.joined(name, user_name, milliseconds(self._wall))
         return True
 
     def leave(self, name: str, user_name: str) -> bool:
@@ -333,11 +343,17 @@ class Transactions:
     def begin_erasing(self, name: str) -> int | None:
         """Begin to erase a user: the user is in no room any more. Returns the user's number; None if there is none."""
         with self._erasing():
+            self.hooks.erase(name)
             user = self._erasure.user(name)
             if user is not None:
                 self._erasure.leave(user)
         self._appender.forget()
         return user
+
+    def erase_events(self, name: str, after: int) -> int | None:
+        """Delete some of the events for hooks that name a user; see ``HookTables.erase_events``."""
+        with self._erasing():
+            return self.hooks.erase_events(name, after)
 
     def erase_messages(self, ids: Sequence[int]) -> list[int]:
         """Delete the first of some messages; return the others."""
@@ -365,9 +381,15 @@ class Transactions:
 
     @contextmanager
     def _erasing(self) -> Iterator[None]:
-        """A transaction in which what is deleted is overwritten in the file."""
+        """See ``wiping``. All messages are in all tables."""
         if len(self.memtable):
             self.index()
+        with self.wiping():
+            yield
+
+    @contextmanager
+    def wiping(self) -> Iterator[None]:
+        """A background transaction in which what is deleted is overwritten in the file."""
         (before,) = self._execute("PRAGMA secure_delete").fetchone()
         self._execute("PRAGMA secure_delete = ON")
         try:

@@ -27,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         retention_messages: messages that are kept in an inbox and in a conversation; 0 for all.
         send_rate: messages of one sender, on average a second, on all daemons together; 0 for no limit.
         send_burst: seconds' worth of them that may be sent at once.
+        hooks: whether the store has an outbox.
     """
 
     url: str
@@ -44,3 +45,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention_messages: int = 0
     send_rate: float = 0.0
     send_burst: float = 10.0
+    hooks: bool = False

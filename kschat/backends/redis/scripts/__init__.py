@@ -1,15 +1,17 @@
 """The atomic operations in Redis: Lua scripts, run by their hashes.
 
 ``store/`` and ``bus/`` hold one file per command. The file name ends in the number of keys, and the header comment
-describes input and output. ``includes/`` holds shared parts, included by ``-- @include "name"``. The only key is the
-prefix of all names, so the scripts do not work on Redis Cluster.
+describes input and output. ``includes/`` holds shared parts, included by ``-- @include "name"``. In the place of a line
+``-- @slot "outbox"`` stands nothing or, if that is asked for, a file in ``slots/``: ``append.outbox.lua`` in the script
+``append``. The only key is the prefix of all names, so the scripts do not work on Redis Cluster.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Final, TypeAlias
@@ -23,6 +25,7 @@ from kschat.backends.redis.client.connection import ResponseError
 Do: TypeAlias = Callable[..., Deferred[Any]]
 
 _INCLUDE: Final = re.compile(r'^-- @include "(\w+)"\n', re.MULTILINE)
+_SLOT: Final = re.compile(r'^-- @slot "(\w+)"\n', re.MULTILINE)
 _FLAGS: Final = re.compile(r"^-- Flags: ([\w-]+)$", re.MULTILINE)
 
 
@@ -48,10 +51,11 @@ class Scripts:
 
     Args:
         folder: ``store`` or ``bus``.
+        slots: those that are filled.
     """
 
-    def __init__(self, folder: str) -> None:
-        self._scripts = dict(_read(folder))
+    def __init__(self, folder: str, slots: Collection[str] = ()) -> None:
+        self._scripts = dict(_read(folder, slots))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._scripts)
@@ -92,7 +96,7 @@ def _first(failure: Failure) -> Failure:
     return first
 
 
-def _read(folder: str) -> Iterator[tuple[str, Script]]:
+def _read(folder: str, slots: Collection[str]) -> Iterator[tuple[str, Script]]:
     here = files(__name__)
     for file in sorted((here / folder).iterdir(), key=lambda file: file.name):
         name, _, keys = file.name.removesuffix(".lua").rpartition("-")
@@ -101,7 +105,13 @@ def _read(folder: str) -> Iterator[tuple[str, Script]]:
         flags = _FLAGS.search(text)
         head = f"#!lua flags={flags[1]}\n" if flags else "#!lua\n"
         body = head + "".join(_included(text, here / "includes", set())) + _INCLUDE.sub("", text)
+        body = _SLOT.sub(partial(_filled, folder=here / "slots", name=name, slots=slots), body)
         yield name, Script(body.encode(), int(keys))
+
+
+def _filled(slot: re.Match[str], folder: Traversable, name: str, slots: Collection[str]) -> str:
+    """What stands in the place of a slot in the script of this name."""
+    return (folder / f"{name}.{slot[1]}.lua").read_text("utf-8") if slot[1] in slots else ""
 
 
 def _included(text: str, folder: Traversable, done: set[str]) -> Iterator[str]:

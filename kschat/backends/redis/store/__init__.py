@@ -9,6 +9,7 @@
 - ``retention``    deletes expired messages
 - ``rewriting``    writes changed messages over the ones before
 - ``erasure``      erases a user
+- ``outbox``       ``RedisOutbox``: ``IOutbox``, for hooks
 - ``revoked``      packs and unpacks revocations of tokens
 - ``copies``       how many copies of the data count as stored: ``redis_wait``
 - ``restored``     marks a Redis as restored from an older copy

@@ -79,7 +79,7 @@ class StoreClient:
         self._reactor = reactor
         self._renewed = renewed
         self._reconnected = reconnected
-        self._scripts = Scripts("store")
+        self._scripts = Scripts("store", ("outbox",) if settings.hooks else ())
         outages = OutageLog(self.log, name="the store")
         self._writes = RedisClient(settings, reactor, outages, prepare=self._hello, turned=self._turned)
         self._reads = RedisClient(settings, reactor, outages, prepare=self._prepare_reading, turned=self._reads_turned)

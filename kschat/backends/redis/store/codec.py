@@ -238,13 +238,15 @@ def _told(message: Message, kind: bytes, facts: Sequence[Any]) -> Stored:
         else:
             first = message_of(id_, rest) if whole else _head_of(id_, rest, message.msg, message.attachments)
         places = (
-            _unpacked(packed) if is_room(first.recipient) else ((first.recipient, _offset_of(said.split(b" ", 3)[2])),)
+            unpacked_places(packed)
+            if is_room(first.recipient)
+            else ((first.recipient, _offset_of(said.split(b" ", 3)[2])),)
         )
         return Stored(first, places, True, whole=whole)
     message = _numbered(message, number_of_id(facts[0]))
     if kind == b"n":
         return Stored(message, ((message.recipient, facts[1]),))
-    return Stored(message, _unpacked(facts[1]))
+    return Stored(message, unpacked_places(facts[1]))
 
 
 def _numbered(message: Message, number: int) -> Message:
@@ -252,7 +254,8 @@ def _numbered(message: Message, number: int) -> Message:
     return message if mid == message.mid else msgspec.structs.replace(message, mid=mid)
 
 
-def _unpacked(places: bytes) -> tuple[tuple[str, int], ...]:
+def unpacked_places(places: bytes) -> tuple[tuple[str, int], ...]:
+    """The places of a message to a room. Raises StoredError."""
     try:
         values: list[Any] = _places.decode(places)
         return tuple(zip(values[::2], map(int, values[1::2]), strict=True))

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from kschat.backends.redis.client.packing import pack
+from kschat.backends.redis.store import outbox
 from kschat.backends.redis.store.client import StoreClient
 from kschat.backends.redis.store.rounds import STEP_BOUNDS
 from kschat.backends.rounds import rest
@@ -59,6 +60,7 @@ class Erasure:
                 erased += await self._elsewhere(key.decode()[len(self._client.prefix) :])
             if cursor == b"0":
                 break
+        await outbox.erase(self._client, self._user)
         # And what came meanwhile.
         return erased + await self._own()
 

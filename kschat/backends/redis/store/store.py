@@ -28,6 +28,7 @@ Keys, each after the prefix and a colon (a conversation is ``#room``, or the two
     n:#ROOM    hash    how many inboxes still hold a message; only if the number of messages is limited
     x:age:i, x:age:c, x:full, x:lock      candidates for deletion, and the lock of the daemon that deletes
     x:late  zset    ids that run ahead of their messages' times, by those times
+    x:hook, x:hook:…  what is kept for hooks: see ``outbox.py``
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ from kschat.backends.redis.store.codec import (
 )
 from kschat.backends.redis.store.erasure import Erasure
 from kschat.backends.redis.store.listing import SLICE, Listing
+from kschat.backends.redis.store.outbox import RedisOutbox
 from kschat.backends.redis.store.retention import Retention
 from kschat.backends.redis.store.revoked import listed_revocations, revoke_argument
 from kschat.backends.redis.store.rewriting import Rewriting
@@ -158,6 +160,7 @@ class RedisStore:
         # Changes are made one after another: each reads the message that it changes.
         self._changes = DeferredLock()
         self._listener: StoreListener | None = None
+        self.outbox = RedisOutbox(client) if settings.hooks else None
 
     @property
     def epoch(self) -> str:

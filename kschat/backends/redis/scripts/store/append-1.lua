@@ -457,4 +457,5 @@ if spilled then
   call('HSET', global_key, 'generation', format('%.0f', generation + 1), 'floor', 0)
 end
 answer[3], answer[4] = last_ms, last_count
+-- @slot "outbox"
 return answer

@@ -58,6 +58,7 @@ local function join()
   local total = counts[1] or 0
   call('HSET', prefix .. 'j:' .. room, user, total)
   call('ZADD', list, counts[2] or 0, '0' .. room)
+-- @slot "outbox"
   return call('HSET', members, user, '0 ' .. total)
 end
 

@@ -1,0 +1,55 @@
+"""The source of an earlier version, out of the version control, for daemons that run it beside those of this one."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+from tests.support.launch import REPOSITORY
+
+
+class VersionMissing(Exception):
+    """There is no such version."""
+
+
+class Version:
+    """One version of the daemon.
+
+    Args:
+        name: a tag, a commit, or an expression for one (``main~20``).
+
+    Attributes:
+        root: where its source is, until ``forget``.
+        text: what the version says of itself, and its commit.
+    """
+
+    def __init__(self, name: str) -> None:
+        commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").decode().strip()
+        self.root = Path(tempfile.mkdtemp(prefix="kschat-version-"))
+        parts = ("kschat", "twisted", "templates", "static")
+        with tarfile.open(fileobj=io.BytesIO(_git("archive", commit, "--", *parts))) as archive:
+            archive.extractall(self.root, filter="data")
+        found = re.search(r'__version__ = "([^"]+)"', (self.root / "kschat" / "__init__.py").read_text("utf-8"))
+        self.text = f"{found[1] if found else 'unknown'} ({commit[:12]})"
+
+    def forget(self) -> None:
+        """Delete the source."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def latest() -> str:
+    """The release before this version: the newest tag, or, while nothing is released, what main was 100 commits ago."""
+    tags = _git("tag", "--list", "v*", "--merged", "HEAD", "--sort=-creatordate").decode().split()
+    return tags[0] if tags else "HEAD~100"
+
+
+def _git(*arguments: str) -> bytes:
+    ended = subprocess.run(["git", "-C", str(REPOSITORY), *arguments], capture_output=True, check=False)
+    if ended.returncode:
+        raise VersionMissing(f"git {' '.join(arguments)}: {ended.stderr.decode(errors='replace').strip() or 'nothing'}")
+    return ended.stdout
