@@ -440,7 +440,9 @@ def _make_webhook(config: Config, reactor: Any, *, wall: WallClock, signer: Sign
 def _make_hooks(config: Config, reactor: Any, wall: WallClock, *, chat: Chat, consumers: Sequence[Consumer]) -> Hooks:
     context = chat.context
     if context.store.outbox is None:
-        raise ConfigError(f"hooks_url: the store {config.store} has no outbox, which events are made from")
+        raise ConfigError(
+            f"hooks_url: the store {config.store.partition(':')[0]} has no outbox, which events are made from"
+        )
     hooks = Hooks(
         context.store,
         context.operations.presence,

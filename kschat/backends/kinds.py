@@ -89,6 +89,7 @@ class StoreKind(msgspec.Struct, frozen=True, kw_only=True):
         example: a value of the setting that works.
         shared: whether several daemons may use it at once. Those need a router between them, and a router such a store.
         keeps: whether a message outlives its delivery.
+        hooks: whether it keeps what events for a back end are made from (``IStore.outbox``).
         needs: settings that have to be given too, each with the end of the sentence that asks for it.
         settings: those that mean something with this store alone, or with few.
         make: makes one.
@@ -104,6 +105,7 @@ class StoreKind(msgspec.Struct, frozen=True, kw_only=True):
     example: str
     shared: bool
     keeps: bool
+    hooks: bool = True
     needs: Mapping[str, str] = {}
     settings: tuple[str, ...] = ()
     make: MakeStore

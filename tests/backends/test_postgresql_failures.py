@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,10 +18,13 @@ from kschat.backends.postgresql import store as store_module
 from kschat.backends.postgresql.store import PostgresqlStore
 from kschat.chat.interfaces import Entry, IStore, Stored, StoreUnavailable
 from kschat.chat.message import Message
+from kschat.settings import ConfigError, load
+from kschat.settings.table import describe
 from tests.backends.postgresql_stores import PostgresqlTestCase
 from tests.backends.stores import Listener
 from tests.contracts.istore import entries, offsets
 from tests.contracts.made import message, to
+from tests.support import SECRET
 from tests.support.postgresql import PostgreSQL, shared_postgresql
 from tests.support.waiting import real_reactor
 
@@ -364,6 +368,14 @@ class FailoverTests(FailureTestCase):
 
 class ChoosingTests(SynchronousTestCase):
     """What is said of a URL, and of psycopg."""
+
+    def test_events_for_a_back_end_need_another_store(self) -> None:
+        secret = Path(self.mktemp())
+        secret.write_text("whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+        given = {"secret": SECRET, "store": "postgresql://u:passed@h/d", "hooks_secret_file": str(secret)}
+        error = self.assertRaises(ConfigError, load, {**given, "hooks_url": "https://localhost/hooks"}, {})
+        self.assertIn("can't be used with this store", str(error))
+        self.assertNotIn("passed", describe(load({"secret": SECRET, "store": given["store"]}, {})))
 
     def test_without_psycopg_it_says_what_to_install(self) -> None:
         self.patch(kind, "find_spec", lambda name: None)

@@ -72,6 +72,7 @@ STORE = StoreKind(
     example="postgresql://kschat@localhost/kschat",
     shared=True,
     keeps=True,
+    hooks=False,
     settings=("retention_days", "retention_messages"),
     make=_make,
     check=_check,

@@ -82,6 +82,8 @@ class PostgresqlStore:
 
     log = Logger()
     keeps = True
+    #: See ``StoreKind.hooks``.
+    outbox = None
 
     def __init__(self, settings: Settings, reactor: Any, wall: WallClock = time.time) -> None:
         #: See ``IStore``: "" until PostgreSQL was connected.
