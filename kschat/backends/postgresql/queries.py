@@ -24,6 +24,7 @@ from kschat.chat.interfaces import (
 )
 from kschat.chat.message import Message
 from kschat.chat.mids import MAX_NUMBER, number_of, parse_number, suffix_of
+from kschat.chat.push import PushSubscription
 from kschat.chat.revocation import NumberedRevocation, Revocation
 
 Connection = psycopg.Connection[Any]
@@ -127,6 +128,11 @@ BLOCKS: Final = (
     "SELECT v.name, EXISTS (SELECT FROM blocks b WHERE b.user_id = u.id AND b.peer = v.id), "
     "EXISTS (SELECT FROM blocks b WHERE b.user_id = v.id AND b.peer = u.id) "
     "FROM users u, users v WHERE u.name = %s AND v.name = ANY (%s)"
+)
+
+SUBSCRIPTIONS: Final = (
+    "SELECT endpoint, p256dh, auth FROM subscriptions WHERE user_id = (SELECT id FROM users WHERE name = %s) "
+    "ORDER BY number"
 )
 
 REVOCATIONS: Final = (
@@ -244,6 +250,11 @@ def blocks(connection: Connection, user: str, peers: Sequence[str]) -> Blocks:
         frozenset(name.decode() for name, blocks_it, _ in rows if blocks_it),
         frozenset(name.decode() for name, _, is_blocked in rows if is_blocked),
     )
+
+
+def subscriptions(connection: Connection, user: str) -> list[PushSubscription]:
+    rows = _rows(connection, SUBSCRIPTIONS, (user.encode(),))
+    return [PushSubscription(*(part.decode() for part in row)) for row in rows]
 
 
 def revocations(connection: Connection, after: int, limit: int) -> list[NumberedRevocation]:

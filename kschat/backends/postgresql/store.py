@@ -46,6 +46,7 @@ from kschat.chat.interfaces import (
 )
 from kschat.chat.message import Message
 from kschat.chat.mids import number_of, parse_number
+from kschat.chat.push import PushSubscription
 from kschat.chat.revocation import NumberedRevocation, Revocation
 from kschat.outage_log import OutageLog
 from kschat.tls import AddressError
@@ -203,6 +204,17 @@ class PostgresqlStore:
     def unblock(self, user: str, peer: str) -> Deferred[bool]:
         return self._call("unblock_user", lambda: Parameters().names(user, peer), _flag)
 
+    def subscribe(self, user: str, subscription: PushSubscription, most: int) -> Deferred[None]:
+        one = subscription
+        return self._call(
+            "subscribe",
+            lambda: Parameters().names(user, one.endpoint, one.p256dh, one.auth).numbers(most),
+            lambda rows: None,
+        )
+
+    def unsubscribe(self, user: str, endpoint: str | None) -> Deferred[int]:
+        return self._call("unsubscribe", lambda: Parameters().names(user, endpoint), lambda rows: int(rows[0][0]))
+
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         return self._work(partial(_revoke, revocation=revocation, now=now, most=most))
 
@@ -252,6 +264,9 @@ class PostgresqlStore:
 
     def blocks(self, user: str, peers: Sequence[str]) -> Deferred[Blocks]:
         return self._reader.ask(lambda connection: queries.blocks(connection, user, peers))
+
+    def subscriptions(self, user: str) -> Deferred[list[PushSubscription]]:
+        return self._browser.ask(lambda connection: queries.subscriptions(connection, user))
 
     def revocations(self, after: int, limit: int) -> Deferred[list[NumberedRevocation]]:
         return self._reader.ask(lambda connection: queries.revocations(connection, after, limit))

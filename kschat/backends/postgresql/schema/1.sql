@@ -164,6 +164,17 @@ CREATE TABLE revocations (
 
 CREATE INDEX revocations_until ON revocations (until);
 
+-- Web Push subscriptions, the oldest first; see `chat/push.py`. An endpoint has one user: a browser may change hands.
+CREATE TABLE subscriptions (
+    endpoint bytea PRIMARY KEY,
+    number bigint GENERATED ALWAYS AS IDENTITY,
+    user_id bigint NOT NULL,
+    p256dh bytea NOT NULL,
+    auth bytea NOT NULL
+);
+
+CREATE INDEX subscriptions_of ON subscriptions (user_id, number);
+
 -- Offsets of a generation are greater than this: see `backends/generations.py`.
 CREATE FUNCTION base_of(generation bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT (generation - 1) << 22';
 
@@ -614,6 +625,34 @@ CREATE FUNCTION unblock_user(user_name bytea, peer_name bytea) RETURNS boolean L
     ) SELECT EXISTS (SELECT FROM removed)
 $$;
 
+-- Keeps a subscription, and forgets the oldest of its user beyond `most`.
+CREATE FUNCTION subscribe(user_name bytea, url bytea, key bytea, secret bytea, most bigint) RETURNS void
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    owner bigint;
+BEGIN
+    PERFORM make_users(ARRAY[user_name]);
+    SELECT id INTO owner FROM users WHERE name = user_name FOR NO KEY UPDATE;
+    IF owner IS NULL THEN
+        PERFORM try_again();
+    END IF;
+    -- It may replace the rows of two users.
+    LOCK TABLE subscriptions IN SHARE ROW EXCLUSIVE MODE;
+    DELETE FROM subscriptions WHERE endpoint = url;
+    INSERT INTO subscriptions (endpoint, user_id, p256dh, auth) VALUES (url, owner, key, secret);
+    DELETE FROM subscriptions WHERE user_id = owner
+        AND number IN (SELECT number FROM subscriptions WHERE user_id = owner ORDER BY number DESC OFFSET most);
+END $$;
+
+-- Forgets the subscription of a user with this URL, or all, and returns how many.
+CREATE FUNCTION unsubscribe(user_name bytea, url bytea) RETURNS bigint LANGUAGE sql AS $$
+    WITH gone AS (
+        DELETE FROM subscriptions WHERE user_id = (SELECT id FROM users WHERE name = user_name)
+            AND (url IS NULL OR endpoint = url) RETURNING 1
+    ) SELECT count(*) FROM gone
+$$;
+
 -- What is kept of a revocation; the row is locked, as all others are, since readers go by rising numbers.
 CREATE FUNCTION begin_revoking(key_of bytea, now bigint, most bigint, pruned bigint)
 RETURNS TABLE (before bigint, until bigint, lifted boolean, is_full boolean) LANGUAGE plpgsql AS $$
@@ -752,6 +791,7 @@ BEGIN
         WHERE p.user_id = erased_id AND c.id = p.conversation AND c.room IS NOT NULL RETURNING c.id
     )
     UPDATE conversations SET members = members - 1 WHERE id IN (SELECT id FROM left_rooms);
+    DELETE FROM subscriptions WHERE user_id = erased_id;
     DELETE FROM blocks WHERE user_id = erased_id;
     DELETE FROM blocks WHERE peer = erased_id;
     UPDATE users SET rooms = 0 WHERE id = erased_id;
