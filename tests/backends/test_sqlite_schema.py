@@ -143,6 +143,7 @@ class TestVersions(StoreTestCase):
                 "DROP INDEX late",
                 "DROP TABLE held",
                 "DROP TABLE lines",
+                *[f"DROP TABLE hook_{name}" for name in ("progress", "joins", "connected", "waiting", "events")],
                 "ALTER TABLE messages DROP COLUMN extra",
                 *[f"ALTER TABLE users DROP COLUMN {name}" for name in ("rooms", "given")],
                 "DROP TABLE revocations",
