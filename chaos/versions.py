@@ -9,8 +9,13 @@ import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from tests.support.launch import REPOSITORY
+
+#: Commits, merges of others' work among them, of some hours: as long as no version is released. The settings of the run
+#: have to be known to the older tree.
+BACK: Final = 12
 
 
 class VersionMissing(Exception):
@@ -43,9 +48,9 @@ class Version:
 
 
 def latest() -> str:
-    """The release before this version: the newest tag, or, while nothing is released, what main was 100 commits ago."""
+    """The release before this version: the newest tag, or, while nothing is released, the tree of some commits ago."""
     tags = _git("tag", "--list", "v*", "--merged", "HEAD", "--sort=-creatordate").decode().split()
-    return tags[0] if tags else "HEAD~100"
+    return tags[0] if tags else f"HEAD~{BACK}"
 
 
 def _git(*arguments: str) -> bytes:
