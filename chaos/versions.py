@@ -13,9 +13,9 @@ from typing import Final
 
 from tests.support.launch import REPOSITORY
 
-#: Commits, merges of others' work among them, of some hours: as long as no version is released. The settings of the run
-#: have to be known to the older tree.
-BACK: Final = 12
+#: While no version is released: how many merges ago the tree is that stands for one. It has to know the settings of the
+#: run.
+BACK: Final = 20
 
 
 class VersionMissing(Exception):
@@ -48,9 +48,9 @@ class Version:
 
 
 def latest() -> str:
-    """The release before this version: the newest tag, or, while nothing is released, the tree of some commits ago."""
+    """The release before this version: the newest tag, or, while nothing is released, the tree of some merges ago."""
     tags = _git("tag", "--list", "v*", "--merged", "HEAD", "--sort=-creatordate").decode().split()
-    return tags[0] if tags else f"HEAD~{BACK}"
+    return tags[0] if tags else _git("rev-list", "--merges", f"--skip={BACK}", "--max-count=1", "HEAD").decode().strip()
 
 
 def _git(*arguments: str) -> bytes:
