@@ -29,7 +29,7 @@ PARTS = {
     "Writing a client": ("guide", "clients", "page", "tokens", "api", "hooks", "asking", "commands", "examples"),
     "Running it": (
         *("operations", "runbook", "admin", "configuration", "storage", "proxies"),
-        *("containers", "cloud-foundry", "security", "metrics"),
+        *("containers", "cloud-foundry", "security", "metrics", "push"),
     ),
     "Coming and deciding": ("first-minute", "migration", "compatibility", "performance", "bench", "conformance"),
     "Inside": ("architecture", "library", "reference", "contributing", "reporting", "changes", "licence"),

@@ -21,9 +21,10 @@ BYTE_LEASE: Final = 131_072
 #: Seconds' worth of copies that may be made at once, at the most: some are written in one turn of the reactor.
 COPIES_BURST: Final = 1.0
 
-#: Rooms whose sizes are remembered, and the size of one that is not known yet.
+#: Rooms whose sizes are remembered; and the size of one that is not known yet, for a first message and for more.
 MAX_ROOMS: Final = 10_000
 UNKNOWN_ROOM: Final = 100
+ASSUMED_ROOM: Final = 300
 
 #: Users to whom one user types within an interval.
 MAX_TYPED: Final = 100
@@ -260,8 +261,16 @@ class Limiter:
             self.copied(buckets, count)
 
     def room_copies(self, room: str) -> int:
-        """Inboxes that a message to ``room`` goes to, as the last one did."""
-        return self._rooms.get(room, UNKNOWN_ROOM)
+        """Inboxes that a message to ``room`` goes to, as the last one did.
+
+        Of a room that is not known ``UNKNOWN_ROOM``, but of further messages before it is known ``ASSUMED_ROOM``: fifty
+        messages to a room of 1,000 in one turn of the reactor took 27 ms.
+        """
+        found = self._rooms.get(room)
+        if found is None:
+            self.learn_room(room, ASSUMED_ROOM)
+            return UNKNOWN_ROOM
+        return found
 
     def learn_room(self, room: str, members: int) -> None:
         """A message to ``room`` went to so many inboxes."""

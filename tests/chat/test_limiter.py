@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.chat.interfaces import Stored
-from kschat.chat.limiter import MAX_TYPED
+from kschat.chat.limiter import ASSUMED_ROOM, MAX_TYPED, UNKNOWN_ROOM
 from kschat.chat.message import Error, Message
 from kschat.rates import MIN_REFUSALS, RateSettings
 from kschat.wire.errors import Reason
@@ -222,6 +222,14 @@ class TestCopies(LimitTestCase):
         self.daemon.clock.advance(1)
         numbers = [self.send(ann, to="#r") for _ in range(5)]
         self.assertEqual(self.answers(ann, numbers), [0, 0, 0, 0, 4])
+
+    def test_more_messages_to_a_room_that_is_not_known_yet_count_as_to_a_large_one(self) -> None:
+        ann, *_ = self.room(11, user_copies=UNKNOWN_ROOM + 3 * ASSUMED_ROOM)
+        numbers = [self.send(ann, to="#r") for _ in range(8)]
+        self.assertEqual(self.answers(ann, numbers), [0, 0, 0, 0, 0, 4, 4, 4])
+        self.daemon.clock.advance(1)
+        numbers = [self.send(ann, to="#r") for _ in range(80)]
+        self.assertEqual(self.answers(ann, numbers), [0] * 80)
 
     def test_what_a_room_refuses_is_given_back(self) -> None:
         ann, *_ = self.room(3, user_copies=30)

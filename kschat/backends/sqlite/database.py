@@ -362,7 +362,8 @@ class Database:
         """Maintenance, once a second.
 
         Args:
-            quiet: nothing was written since the last call; then the write-ahead log is truncated.
+            quiet: nothing was written since the last call; then the write-ahead log is truncated, and the cache of this
+                connection emptied.
 
         Raises:
             StoreUnavailable: see ``check``.
@@ -375,6 +376,8 @@ class Database:
             self.connection.execute("PRAGMA busy_timeout = 0")
             try:
                 self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                # What was written may fill the cache, and is seldom read.
+                self.connection.execute("PRAGMA shrink_memory")
             finally:
                 self.connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
