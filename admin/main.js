@@ -34,14 +34,11 @@ const TILES = [
   ["Sockets", ({figures}) => number(figures.sockets)],
   ["Users online", ({figures}) => number(figures.users)],
   ["Messages/s", ({figures}) => number(figures.acknowledged)],
-  ["p50", ({figures}) => milliseconds(figures.p50)],
-  ["p99", ({figures}) => milliseconds(figures.p99)],
+  ["p50 (ms)", ({figures}) => number(figures.p50)],
+  ["p99 (ms)", ({figures}) => number(figures.p99)],
   ["Waiting", ({figures}) => number(figures.messages_waiting)],
   ["Refusals/s", ({figures}) => number(refusalRate(figures))],
 ];
-
-/** @param {number|null|undefined} value */
-function milliseconds(value) { return value === null || value === undefined ? say("none") : `${number(value)} ms`; }
 
 /** @param {Point["figures"]} figures */
 function refusalRate(figures) {

@@ -86,6 +86,9 @@ _ASKED: Final = [
     ("Block", {"pId": "ben"}),
     ("Unblock", {"pId": "ben"}),
     ("Blocked", None),
+    ("PushKey", None),
+    ("PushSubscribe", {"endpoint": "https://push.example.org/1", "keys": {"p256dh": "B" * 87, "auth": "A" * 22}}),
+    ("PushUnsubscribe", {"endpoint": "https://push.example.org/1"}),
     ("Token", {"token": "x"}),
     ("Logout", {"all": True}),
 ]

@@ -83,6 +83,7 @@ class Counters:
         queued: handshakes that waited, since there were too many at once.
         handed_on: requests and WebSockets that another daemon's session was given.
         key_fetches: fetches of the keys at ``jwks_url``: fetched, failed.
+        pushes: Web Push notifications: sent, gone (the browser has none any more), later (tried again), refused.
         ask_questions: questions that were sent to the operator's back end, by what they are about.
         ask_answers: its answers: allowed, refused, changed.
         ask_silent: questions without an answer, for which the default held, by reason.
@@ -127,6 +128,7 @@ class Counters:
         "limited",
         "message_seconds",
         "not_ingested",
+        "pushes",
         "queued",
         "refused",
         "rejected",
@@ -175,6 +177,7 @@ class Counters:
         self.updates: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
         self.key_fetches: Counter[str] = Counter()
+        self.pushes: Counter[str] = Counter()
         self.ask_questions: Counter[str] = Counter()
         self.ask_answers: Counter[str] = Counter()
         self.ask_silent: Counter[str] = Counter()

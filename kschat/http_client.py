@@ -22,7 +22,7 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, HTTPConnectionPool, ResponseDone, ResponseNeverReceived
-from twisted.web.http import PotentialDataLoss
+from twisted.web.http import PotentialDataLoss, stringToDatetime
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
@@ -35,6 +35,9 @@ MAX_HEAD: Final = 32_768
 
 #: Seconds for which a connection is kept that nobody uses. Many servers close theirs after 5.
 KEEP: Final = 4
+
+#: The longest wait that a server can ask for, in seconds.
+MAX_RETRY_AFTER: Final = 86400.0
 
 #: Characters of why there is no answer.
 MAX_REASON: Final = 200
@@ -88,6 +91,29 @@ def check_url(url: str, example: str) -> None:
         raise ValueError("holds characters that are not ASCII: write its host as xn--…, and its path as %…")
     if parts.username is not None or parts.fragment:
         raise ValueError("has a user, a password or a fragment, which is not supported")
+
+
+def retry_after(headers: Headers, now: float) -> float | None:
+    """Seconds after which a server wants to be asked again (RFC 9110, section 10.2.3); None if it does not say.
+
+    Args:
+        headers: of an answer.
+        now: the time of day, in seconds since 1970.
+
+    Returns:
+        ``MAX_RETRY_AFTER`` at the most.
+    """
+    for value in headers.getRawHeaders(b"retry-after") or ():
+        text = value.strip()
+        if text.isdigit():
+            # More digits than that are more than the bound, whatever they say.
+            return min(float(int(text[:10])), MAX_RETRY_AFTER)
+        try:
+            seconds: float = stringToDatetime(text) - now
+        except (ValueError, KeyError, IndexError, OverflowError):
+            continue
+        return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+    return None
 
 
 def is_protected(url: str) -> bool:

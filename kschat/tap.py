@@ -67,7 +67,10 @@ from kschat.hooks.consumer import Consumer
 from kschat.hooks.deriver import DeriverSettings
 from kschat.hooks.engine import Hooks, HooksSettings
 from kschat.hooks.http import HookClient
+from kschat.hooks.push import PushConsumer
+from kschat.hooks.push_client import PushClient, PushSettings
 from kschat.hooks.signing import Signer, read_secrets
+from kschat.hooks.vapid import Vapid, VapidKey
 from kschat.hooks.webhook import Webhook
 from kschat.logs import DaemonLog, make_log
 from kschat.notify import NotifyService, manager_of, watchdog_seconds
@@ -280,6 +283,7 @@ def make_service(
     asker = _make_asker(config, reactor, wall=wall, counters=counters, signer=signer)
     router = _make_router(config, reactor, wall)
     store = _make_store(config, backends, reactor, wall, counters)
+    push = _make_push(config, reactor, wall)
     chat = _make_chat(
         config,
         budget=budget,
@@ -294,10 +298,14 @@ def make_service(
         counters=counters,
         rates=rates,
         addresses=addresses,
+        push=push,
         authorizer=asker,
     )
     webhook = _make_webhook(config, reactor, wall=wall, signer=signer)
-    hooks = None if webhook is None else _make_hooks(config, reactor, wall, chat=chat, consumers=[webhook])
+    consumers: list[Consumer] = [] if webhook is None else [webhook]
+    if push is not None:
+        consumers.append(_make_push_consumer(config, push, chat))
+    hooks = _make_hooks(config, reactor, wall, chat=chat, consumers=consumers) if consumers else None
     server = Server(reactor, observer=chat)
     server.mount(NAMESPACE, chat)
     front = Front(
@@ -437,6 +445,11 @@ def _make_webhook(config: Config, reactor: Any, *, wall: WallClock, signer: Sign
     return Webhook(client, config.hooks_url, frozenset(config.hooks_events), wall)
 
 
+def _make_push_consumer(config: Config, push: PushClient, chat: Chat) -> PushConsumer:
+    context = chat.context
+    return PushConsumer(push, context.store, counters=context.counters, repeated=context.repeated, url=config.push_url)
+
+
 def _make_hooks(config: Config, reactor: Any, wall: WallClock, *, chat: Chat, consumers: Sequence[Consumer]) -> Hooks:
     context = chat.context
     if context.store.outbox is None:
@@ -552,6 +565,7 @@ def _make_chat(
     counters: Counters,
     rates: RateSettings,
     addresses: AddressLimits,
+    push: PushClient | None,
     authorizer: IAuthorizer | None,
 ) -> Chat:
     context = make_context(
@@ -579,6 +593,7 @@ def _make_chat(
         token_times=TokenTimes(notice=config.token_notice, grace=config.token_grace),
         rates=rates,
         addresses=addresses,
+        push=push,
         authorizer=authorizer,
         name=f"{socket.gethostname()}:{os.getpid()}",
         version=__version__,
@@ -661,6 +676,17 @@ def _make_store(config: Config, backends: Backends, reactor: Any, wall: WallCloc
         return kind.make(config, argument, reactor=reactor, wall=wall, counters=counters)
     except AddressError as error:
         raise ConfigError(f"{kind.name}: {error}") from None
+
+
+def _make_push(config: Config, reactor: Any, wall: WallClock) -> PushClient | None:
+    if not config.push_key:
+        return None
+    settings = PushSettings(hosts=config.push_hosts, private=config.push_private, ca=config.push_ca)
+    try:
+        vapid = Vapid(VapidKey.read(config.push_key), config.push_contact, wall)
+        return PushClient(settings, vapid=vapid, reactor=reactor, wall=wall)
+    except (OSError, ValueError) as error:  # the files have changed since they were looked at
+        raise ConfigError(f"push_key: {error}") from None
 
 
 def _make_page(config: Config, issuer: Issuer | None) -> PageResource:

@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import json
 import os
+import stat
 import sys
 import tomllib
 from pathlib import Path
@@ -23,6 +25,7 @@ from kschat.cli import command as cli
 from kschat.cli.api_client import Api
 from kschat.cli.api_commands import Tools
 from kschat.cli.connect import Finding
+from kschat.hooks.vapid import VapidKey
 from kschat.launch import Launch
 from kschat.settings import Config, settings_table
 
@@ -307,6 +310,40 @@ class TestCommand(CommandTestCase):
         self.patch(sys, "stdout", shown)
         self.assertRaises(SystemExit, self.run_command, "--version")
         self.assertEqual(shown.getvalue(), f"kschat {__version__}\n")
+
+
+class TestPushKey(CommandTestCase):
+    """``kschat push-key``."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = self.mktemp()
+
+    def test_a_key_is_made_that_only_its_owner_may_read(self) -> None:
+        status, output, errors = self.run_command("push-key", self.path, environ={})
+        self.assertEqual((status, errors), (0, ""))
+        self.assertEqual(output, f"{VapidKey.read(self.path).public_key}\n")
+        self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
+
+    def test_one_that_is_there_is_not_replaced_and_can_be_shown(self) -> None:
+        _, made, _ = self.run_command("push-key", self.path, environ={})
+        self.assertIn("exists: --show prints its public key", self.refusal("push-key", self.path, environ={}))
+        for arguments in ((self.path, "--show"), ("--show", self.path), ("-s", self.path)):
+            self.assertEqual(self.run_command("push-key", *arguments, environ={}), (0, made, ""))
+        status, output, _ = self.run_command("push-key", self.path, "--show", "--json", environ={})
+        self.assertEqual((status, json.loads(output)), (0, {"file": self.path, "key": made.strip()}))
+
+    def test_what_is_wrong_is_one_sentence(self) -> None:
+        Path(self.path).write_text("no key")
+        for arguments, why in (
+            ((), "name the file"),
+            ((self.path, self.path), "name the file"),
+            ((self.path, "--show"), "is not a private key in PEM"),
+            ((f"{self.path}.none", "--show"), "No such file"),
+            ((f"{self.path}.none/key",), "No such file"),
+            ((self.path, "--sow"), "did you mean --show?"),
+        ):
+            self.assertIn(why, self.refusal("push-key", *arguments, environ={}), arguments)
 
 
 class TestRestored(CommandTestCase):

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.api.keys import key_in
 from kschat.api.types import Histogram
+from kschat.chat.push import PushSubscription
 from kschat.cli import command as cli
 from kschat.cli.api_client import ApiClient, ApiFailure, url_of
 from kschat.cli.api_commands import API_COMMANDS, Tools
@@ -303,11 +304,13 @@ class Changing(CommandsTestCase):
     def test_export_has_all_that_is_kept(self) -> None:
         self.done("rooms/add", {"room": "#r", "users": ["ann"]})
         self.daemon.context.store.block("ann", "dan", 10)
+        self.daemon.context.store.subscribe("ann", PushSubscription("https://push.example.org/1", "key", "auth"), 10)
         for number in range(150):
             self.done("send", {"to": "ann", "msg": number, "from": "ben" if number % 3 else "cem"})
         self.done("send", {"to": "#r", "msg": "room", "from": "ann"})
         first, *rest = map(json.loads, self.printed("export", "ann").splitlines())
-        self.assertEqual({"user": "ann", "lastSeen": None, "rooms": ["#r"], "blocked": ["dan"]}, first)
+        kept = {"rooms": ["#r"], "blocked": ["dan"], "push": ["https://push.example.org/1"]}
+        self.assertEqual({"user": "ann", "lastSeen": None, **kept}, first)
         self.assertEqual({*range(150), "room"}, {one["msg"] for one in rest})
         self.assertEqual(151, len(rest))
         page = self.done("export", {"user": "ann"})

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat import settings as config
+from kschat.hooks.vapid import new_key
 from kschat.settings import SETTINGS, Config, ConfigError
 from kschat.settings.setting import Setting, Unfit
 
@@ -67,6 +68,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "edit_within": ("60", 60.0),
     "blocked_reply": ("refused", "refused"),
     "restrict_presence": ("yes", True),
+    "push_hosts": ("push.example.org, *.example.org:8443", ("push.example.org", "*.example.org:8443")),
     "control": ("/run/kschat.control", "/run/kschat.control"),
     "retention_messages": ("7", 7),
     "ping_interval": ("0.3", 0.3),
@@ -159,6 +161,7 @@ COMPANIONS: dict[str, dict[str, str]] = {
 #: An algorithm that a key by this setting may have.
 ALGORITHMS = {"secret_file": "HS256", "public_key_file": "ES256", "jwks_file": "ES256"}
 OF_KEYS = {"demo", "secret", "secret_file", "public_key_file", "jwks_file", "jwks_url", "jwks_ca", "algorithms"}
+OF_KEYS |= {"push_key", "push_contact", "push_private", "push_ca", "push_url"}  # which need the first of them
 OF_KEYS |= {"api_listen", "api_keys", "ask_url", "hooks_url", "hooks_secret_file", "hooks_ca"}  # which need each other
 
 
@@ -176,6 +179,60 @@ class ConfigTestCase(SynchronousTestCase):
         sentence = str(self.assertRaises(ConfigError, config.load, argv, environ))
         self.assertNotIn("\n", sentence)
         return sentence
+
+
+class TestPush(ConfigTestCase):
+    """Web Push: the key, whom push services may ask, and where pushes may go."""
+
+    def setUp(self) -> None:
+        self.key = self.file(new_key())
+        self.given = {"push_key": self.key, "push_contact": "mailto:ops@example.org"}
+
+    def loaded(self, **more: str) -> Config:
+        return config.load({**self.given, **more}, KEY)
+
+    def refused(self, **more: str) -> str:
+        return self.refusal({name: value for name, value in {**self.given, **more}.items() if value}, KEY)
+
+    def test_a_key_and_a_contact_are_enough(self) -> None:
+        found = self.loaded()
+        self.assertEqual((found.push_key, found.push_contact), (self.key, "mailto:ops@example.org"))
+        self.assertEqual(found.push_hosts, Config().push_hosts)
+        self.loaded(push_ca=__file__, push_private="yes", push_hosts="10.0.0.7:8443, *.push.example.org")
+        self.loaded(push_hosts="*")
+        for url in (
+            "https://app.example.org/chat?with={peer}&as={user}",
+            "http://localhost:8000/#{peer}",
+            "https://a.example",
+        ):
+            self.assertEqual(self.loaded(push_url=url).push_url, url)
+
+    def test_without_a_key_the_others_are_of_no_use(self) -> None:
+        for name, value in (
+            ("push_contact", "mailto:ops@example.org"),
+            ("push_private", "yes"),
+            ("push_ca", __file__),
+            ("push_url", "https://app.example.org/"),
+        ):
+            self.assertIn(f"{name}", sentence := self.refusal({name: value}, KEY))
+            self.assertIn("is of no use without push_key", sentence)
+        self.assertIn("needs push_contact too", self.refused(push_contact=""))
+
+    def test_what_cannot_be_used_is_one_sentence(self) -> None:
+        for more, why in (
+            ({"push_key": "/nowhere/push.pem"}, "cannot be read"),
+            ({"push_key": self.file("no key")}, "is not a private key in PEM"),
+            ({"push_contact": "ops@example.org"}, "is not like mailto:"),
+            ({"push_hosts": "https://push.example.org"}, "is not like push.example.org"),
+            ({"push_hosts": "*.10.0.0.1"}, "before an address"),
+            ({"push_hosts": "*", "push_private": "yes"}, "cannot go with push_private"),
+            ({"push_ca": "/nowhere/ca.pem"}, "is not a file"),
+            ({"push_url": "javascript:alert(1)"}, "is not like https://"),
+            ({"push_url": "https://app.example.org/{other}"}, "is not like https://"),
+            ({"push_url": "https://{peer}.example.org/ x"}, "is not like https://"),
+            ({"store": "none", "amqp": "amqp://localhost/"}, "needs a store that keeps messages"),
+        ):
+            self.assertIn(why, self.refused(**more), more)
 
 
 class TestSources(ConfigTestCase):

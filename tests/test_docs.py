@@ -55,6 +55,7 @@ from kschat.chat import (
     notifier,
     operations,
     outgoing,
+    push,
     reads,
     recipients,
     revocation,
@@ -83,8 +84,9 @@ from kschat.front import (
     websocket,
 )
 from kschat.front.channel import MAX_ARGUMENTS, MAX_SEGMENTS, ChannelBounds
-from kschat.hooks import asking, breaker, deriver, dispatcher, webhook
+from kschat.hooks import asking, breaker, deriver, dispatcher, push_client, vapid, webhook, webpush
 from kschat.hooks import events as hook_events
+from kschat.hooks import push as hooks_push
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
 from kschat.wire import jsonp, jsontext
@@ -385,6 +387,23 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{MAX_ID} characters",
     ),
     "users whom a user blocks": (many(CONFIG.max_blocked),),
+    "push subscriptions of a user; the URL of one; copies that a new one counts as": (
+        many(push.MAX_SUBSCRIPTIONS),
+        f"{many(push.MAX_ENDPOINT)} characters",
+        many(commands.SUBSCRIPTION_COPIES),
+    ),
+    "users who are pushed to at once; time of a push; bytes of a push, and of the answer": (
+        many(hooks_push.MAX_IN_FLIGHT),
+        seconds(push_client.TIMEOUT),
+        seconds(push_client.CONNECT_TIMEOUT),
+        many(push_client.MAX_TRIED),
+        many(webpush.RECORD_BYTES),
+        many(push_client.MAX_ANSWER),
+    ),
+    "push services whose signatures are kept; connections that are kept for each": (
+        many(vapid.MAX_KEPT),
+        many(push_client.CONNECTIONS),
+    ),
     "users of whom a daemon remembers, for one user, who blocks whom": (many(blocks.MAX_KNOWN),),
     "requests of the HTTP API that are unanswered; users of one; operations of a batch; keys; the wait for the sockets "
     "of other daemons": (

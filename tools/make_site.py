@@ -27,7 +27,7 @@ OTHERS = {
 #: The parts of the navigation, and what each page is called there.
 PARTS = {
     "Writing a client": ("guide", "clients", "page", "tokens", "api", "hooks", "asking", "commands", "examples"),
-    "Running it": ("operations", "admin", "configuration", "storage", "proxies", "security", "metrics"),
+    "Running it": ("operations", "admin", "configuration", "storage", "proxies", "security", "metrics", "push"),
     "Coming and deciding": ("first-minute", "migration", "compatibility", "performance", "bench", "conformance"),
     "Inside": ("architecture", "library", "reference", "contributing", "reporting", "changes", "licence"),
 }

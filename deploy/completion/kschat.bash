@@ -12,7 +12,7 @@ _kschat() {
       ;;
   esac
   if ((COMP_CWORD == 1)); then
-    words='run status online sockets send history tail rooms disconnect revoke export erase token backup restored check-config settings-table completion --help --version'
+    words='run status online sockets send history tail rooms disconnect revoke export erase token push-key backup restored check-config settings-table completion --help --version'
   else
     case ${COMP_WORDS[1]} in
       run) words='--processes --logfile --listen --config --help' ;;
@@ -28,6 +28,7 @@ _kschat() {
       export) words='--output --json --api --key-file --ca --timeout --config --help' ;;
       erase) words='--yes --json --api --key-file --ca --timeout --config --help' ;;
       token) words='--user --expires --rooms --moderates --to --name --json --secret-file --config --help inspect' ;;
+      push-key) words='--show --json --help' ;;
       backup) words='--json --store --config --help' ;;
       restored) words='--json --store --config --help' ;;
       check-config) words='--connect --json --config --help' ;;

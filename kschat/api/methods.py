@@ -337,6 +337,7 @@ async def export(api: Api, key: ApiKey, body: types.Export) -> types.Exported:
             last_seen=await operations.last_seen(user),
             rooms=sorted(await operations.rooms(user)),
             blocked=sorted(await operations.blocked(user)),
+            push=[one.endpoint for one in await operations.subscriptions(user)],
         )
         first = await newest("")
         at = types.ExportCursor(began="" if first is None else first.last.mid)

@@ -410,12 +410,16 @@ class Export(_Request, frozen=True, kw_only=True):
 
 
 class About(_Answer, frozen=True, kw_only=True, rename="camel"):
-    """What is kept of a user beside messages. ``lastSeen``: in milliseconds since 1970, or null."""
+    """What is kept of a user beside messages. ``lastSeen``: in milliseconds since 1970, or null.
+
+    ``push``: the endpoints of push subscriptions, without their keys.
+    """
 
     user: str
     last_seen: int | None
     rooms: list[str]
     blocked: list[str]
+    push: list[str]
 
 
 class Exported(_Answer, frozen=True, kw_only=True):

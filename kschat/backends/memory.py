@@ -46,6 +46,7 @@ from kschat.chat.interfaces import (
 from kschat.chat.lines import MAX_LINE, line_of
 from kschat.chat.message import DELETE, Error, Message, Update
 from kschat.chat.mids import number_of, parse_number, renumbered
+from kschat.chat.push import PushSubscription
 from kschat.chat.revocation import FOREVER, NumberedRevocation, Revocation
 from kschat.counters import Counters
 
@@ -64,8 +65,8 @@ MANY_CONVERSATIONS = 1000
 class MemoryStore:
     """Keeps the newest messages in memory; what is beyond its bounds is forgotten, oldest first.
 
-    All else lives as long as a message it belongs to, but for three: when users were last seen,
-    the members of rooms, and whom users block. Of each, as many are kept as there may be messages.
+    All else lives as long as a message it belongs to, but for four: when users were last seen, the members of rooms,
+    whom users block, and push subscriptions. Of each, as many are kept as there may be messages.
 
     Args:
         max_messages: how many are kept.
@@ -101,6 +102,9 @@ class MemoryStore:
         # Whom each user blocks, and how many these are in all.
         self._blocks: dict[str, dict[str, None]] = {}
         self._blocked = 0
+        # The push subscriptions of each user, and whose each endpoint is; the oldest first.
+        self._subscriptions: dict[str, dict[str, PushSubscription]] = {}
+        self._subscribers: dict[str, str] = {}
         # How many rooms each member of any is in.
         self._rooms_of: dict[str, int] = {}
         # By their keys, in the order of their numbers.
@@ -313,6 +317,36 @@ class MemoryStore:
         blockers = frozenset(peer for peer in peers if user in self._blocks.get(peer, ()))
         return succeed(Blocks(frozenset(peer for peer in peers if peer in mine), blockers))
 
+    def subscribe(self, user: str, subscription: PushSubscription, most: int) -> Deferred[None]:
+        endpoint = subscription.endpoint
+        self._unsubscribe(endpoint)
+        self._subscribers[endpoint] = user
+        mine = self._subscriptions.setdefault(user, {})
+        mine[endpoint] = subscription
+        for old in list(mine)[: max(len(mine) - most, 0)]:
+            self._unsubscribe(old)
+        if len(self._subscribers) > self._max_messages:
+            self._unsubscribe(next(iter(self._subscribers)))
+        return succeed(None)
+
+    def unsubscribe(self, user: str, endpoint: str | None) -> Deferred[int]:
+        mine = self._subscriptions.get(user, {})
+        found = [one for one in mine if endpoint in (None, one)]
+        for one in found:
+            self._unsubscribe(one)
+        return succeed(len(found))
+
+    def subscriptions(self, user: str) -> Deferred[list[PushSubscription]]:
+        return succeed(list(self._subscriptions.get(user, {}).values()))
+
+    def _unsubscribe(self, endpoint: str) -> None:
+        user = self._subscribers.pop(endpoint, None)
+        if user is not None:
+            mine = self._subscriptions[user]
+            del mine[endpoint]
+            if not mine:
+                del self._subscriptions[user]
+
     def erase(self, user: str) -> Deferred[int]:
         """See ``IStore``. It is done in one turn of the reactor, which looks through the user's messages and rooms."""
         for thread in [one for one in self._threads_of.get(user, ()) if one.is_room]:
@@ -322,6 +356,7 @@ class MemoryStore:
         if inbox is not None:
             self._floor = max(self._floor, inbox.last)
         self._seen.pop(user, None)
+        self.unsubscribe(user, None)
         self._blocked -= len(self._blocks.pop(user, ()))
         for other in [other for other, mine in self._blocks.items() if user in mine]:
             self.unblock(other, user)

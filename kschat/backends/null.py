@@ -25,6 +25,7 @@ from kschat.chat.interfaces import (
     StoreUnavailable,
 )
 from kschat.chat.message import Error, Message
+from kschat.chat.push import PushSubscription
 from kschat.chat.revocation import NumberedRevocation, Revocation
 from kschat.counters import Counters
 
@@ -115,6 +116,15 @@ class NullStore:
 
     def blocks(self, user: str, peers: Sequence[str]) -> Deferred[Blocks]:
         return succeed(Blocks())
+
+    def subscribe(self, user: str, subscription: PushSubscription, most: int) -> Deferred[None]:
+        return _kept_nothing()
+
+    def unsubscribe(self, user: str, endpoint: str | None) -> Deferred[int]:
+        return _kept_nothing()
+
+    def subscriptions(self, user: str) -> Deferred[list[PushSubscription]]:
+        return _kept_nothing()
 
     def erase(self, user: str) -> Deferred[int]:
         return _kept_nothing()

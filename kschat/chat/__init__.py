@@ -47,5 +47,6 @@
 - ``reporter``     the status of this daemon, for operators
 - ``write_behind`` buffers cursors and last seen until they are written to the store
 - ``cursors``      requests cursors that other daemons have buffered when a socket connects
+- ``push``         subscriptions to Web Push, and what the chat asks of whoever sends pushes
 - ``presence``     reports presence changes to the sockets that watch them
 """

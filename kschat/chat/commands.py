@@ -40,6 +40,7 @@ from kschat.chat.interfaces import (
 from kschat.chat.limiter import RateExceeded, rounded
 from kschat.chat.message import DELETE, EDIT, MAX_ID, REACT, Error, Message, Refused, Update
 from kschat.chat.outgoing import Status
+from kschat.chat.push import MAX_SUBSCRIPTIONS, PushRefused, PushService, PushSubscription
 from kschat.chat.reads import SMALL_READ
 from kschat.chat.recipients import ensure_may_write
 from kschat.chat.replies import DeferredReply, RoomReply, SocketReply
@@ -59,6 +60,9 @@ MAX_CONVERSATIONS: Final = 500
 
 #: Bytes that are expected of such a list, in round figures.
 MAX_LIST_BYTES: Final = 1_000_000
+
+#: Copies that a new push subscription counts as: its key is checked, which takes as long as some copies.
+SUBSCRIPTION_COPIES: Final = 10
 
 #: Copies that a search for a message through all conversations of a user counts as.
 SEARCH_COPIES: Final = 100
@@ -134,7 +138,7 @@ def logout(request: Request[incoming.Logout]) -> Deferred[None] | None:
 
     if request.payload.everywhere:
         # Whoever has the answer may connect again, and that socket must not be ended by what is told late.
-        return context.operations.disconnect(session.user, "logout", session).addCallback(logged_out)
+        return context.operations.logout_everywhere(session.user, session).addCallback(logged_out)
     logged_out(None)
     return None
 
@@ -431,6 +435,40 @@ def leave(request: Request[incoming.Room]) -> Deferred[Answer]:
     return _ask(request, lambda: context.store.leave(room, user), SMALL_READ).addCallback(lambda _: DONE)
 
 
+def push_key(request: Request[incoming.Nothing]) -> Answer:
+    """``PushKey``: the key that browsers subscribe with."""
+    return Answer(outgoing.push_key(_push(request).public_key))
+
+
+def push_subscribe(request: Request[incoming.PushSubscribe]) -> Deferred[Answer]:
+    """``PushSubscribe``: send pushes to a browser when messages wait for the user."""
+    context, session, payload = request.context, request.session, request.payload
+    service, user = _push(request), session.user
+    context.limiter.check_copies(session.allowance)
+    context.limiter.copied(session.allowance.user, SUBSCRIPTION_COPIES)
+    try:
+        subscription = PushSubscription.of(payload.endpoint, payload.keys.p256dh, payload.keys.auth)
+        service.check(subscription.endpoint)
+    except PushRefused as refused:
+        raise Refused(Error.INVALID, str(refused)) from None
+    kept = _ask(request, lambda: context.store.subscribe(user, subscription, MAX_SUBSCRIPTIONS), SMALL_READ)
+    return kept.addCallback(lambda _: DONE)
+
+
+def push_unsubscribe(request: Request[incoming.PushUnsubscribe]) -> Deferred[Answer]:
+    """``PushUnsubscribe``: send no more pushes to a browser. It is no fault if there were none."""
+    context, user, endpoint = request.context, request.session.user, request.payload.endpoint
+    forgotten = _ask(request, lambda: context.store.unsubscribe(user, endpoint), SMALL_READ)
+    return forgotten.addCallback(lambda _: DONE)
+
+
+def _push(request: Request[Any]) -> PushService:
+    service = request.context.push
+    if service is None:
+        raise Refused(Error.NOT_ALLOWED, "This server sends no pushes.")
+    return service
+
+
 def _ask(request: Request[Any], begin: Callable[[], Deferred[T]], expected: int = PAGE_BYTES) -> Deferred[T]:
     """Ask the store when it is the user's turn. ``expected``: bytes of the answer."""
     session = request.session
@@ -535,6 +573,9 @@ _TABLE: Final[tuple[Command[Any], ...]] = (
     Command(name="Blocked", payload=incoming.Nothing, do=blocked),
     Command(name="Join", payload=incoming.Room, do=join),
     Command(name="Leave", payload=incoming.Room, do=leave),
+    Command(name="PushKey", payload=incoming.Nothing, do=push_key, waits=False),
+    Command(name="PushSubscribe", payload=incoming.PushSubscribe, do=push_subscribe),
+    Command(name="PushUnsubscribe", payload=incoming.PushUnsubscribe, do=push_unsubscribe),
     Command(name="Token", payload=incoming.Token, do=token, needs_store=False),
 )
 

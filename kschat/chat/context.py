@@ -25,6 +25,7 @@ from kschat.chat.limiter import Limiter
 from kschat.chat.mids import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
+from kschat.chat.push import PushService
 from kschat.chat.quotas import Quotas
 from kschat.chat.reads import ReadQueue
 from kschat.chat.reporter import Reporter
@@ -65,6 +66,7 @@ class ChatContext:
         limiter: says how much sockets and users may do.
         addresses: says what may come from one address.
         quotas: how much a user may have; ``max_room``, ``max_rooms`` and ``max_blocked`` are of these.
+        push: sends pushes; None if the server sends none.
         counters: counts.
         uniform: gives a random number between two others.
         repeated: gathers lines of the log; to be flushed at the end.
@@ -93,6 +95,7 @@ class ChatContext:
     limiter: Limiter
     addresses: AddressLimits
     quotas: Quotas
+    push: PushService | None
     counters: Counters
     uniform: Callable[[float, float], float]
     repeated: RepeatedLog
@@ -145,6 +148,7 @@ def make_context(
     refuse_blocked: bool = False,
     restrict_presence: bool = False,
     budget: Budget | None = None,
+    push: PushService | None = None,
     authorizer: IAuthorizer | None = None,
     name: str = "",
     version: str = "",
@@ -174,6 +178,7 @@ def make_context(
         refuse_blocked: whether a blocked sender is told so.
         restrict_presence: whether a user sees only those whom its token lets it write to.
         budget: counts the bytes that the daemon holds, also for the front.
+        push: sends pushes; None if the server sends none.
         authorizer: decides what users may do; anything, unless given.
         name: what operators call the daemon: its machine and its process.
         version: of kschat.
@@ -266,6 +271,7 @@ def make_context(
         limiter=limiter,
         addresses=addresses,
         quotas=Quotas(max_room=max_room, max_rooms=max_rooms, max_blocked=max_blocked, edit_within=edit_within),
+        push=push,
         counters=counters,
         uniform=uniform,
         repeated=repeated,

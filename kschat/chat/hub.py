@@ -78,6 +78,7 @@ class Hub:
         catch_up: what news did not tell.
         caught_up: called when all was written of what had to wait for later turns.
         store_listeners: who else is told what happens to the store, after the hub.
+        sockets: how many sockets of users there are.
     """
 
     log = Logger()
@@ -107,6 +108,8 @@ class Hub:
         self._router = router
         self._counters = counters
         self._inboxes: dict[str, Inbox] = {}
+        # Counted as they come and go: operators look every other second, and there are thousands.
+        self.sockets = 0
         self._limiter = limiter
         self._undelivered: deque[tuple[Sequence[Stored], str | None]] = deque()
         self.caught_up: Callable[[], None] = _nobody
@@ -124,11 +127,6 @@ class Hub:
     def users(self) -> int:
         """How many users have a socket here."""
         return len(self._inboxes)
-
-    @property
-    def sockets(self) -> int:
-        """How many sockets of users there are."""
-        return sum(len(inbox.sessions) for inbox in self._inboxes.values())
 
     def is_here(self, user: str) -> bool:
         """Whether ``user`` has a socket on this daemon that was let in."""
@@ -160,6 +158,7 @@ class Hub:
         if inbox is None:
             # The store may look before it takes a note that is on its way, and answer after it.
             inbox = self._inboxes[user] = Inbox(user, self.write_behind.cursor(user))
+        self.sockets += session.socket not in inbox.sessions
         inbox.sessions[session.socket] = session
         session.join(self)
         self.notifier.joined(session)
@@ -170,6 +169,7 @@ class Hub:
         inbox = self._inboxes.get(session.user)
         if inbox is None or inbox.sessions.pop(session.socket, None) is None:
             return None
+        self.sockets -= 1
         session.leave()
         self.notifier.left(session)
         if not inbox.sessions:

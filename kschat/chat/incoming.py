@@ -149,6 +149,26 @@ class Token(msgspec.Struct, frozen=True, gc=False):
     token: str
 
 
+class PushKeys(msgspec.Struct, frozen=True, gc=False):
+    """The keys of a ``PushSubscription``, as URL-safe base64."""
+
+    p256dh: str
+    auth: str
+
+
+class PushSubscribe(msgspec.Struct, frozen=True, gc=False):
+    """What ``PushSubscribe`` carries: a browser's ``PushSubscription``, as its ``toJSON`` has it."""
+
+    endpoint: str
+    keys: PushKeys
+
+
+class PushUnsubscribe(msgspec.Struct, frozen=True, gc=False):
+    """What ``PushUnsubscribe`` carries: the ``endpoint`` of a subscription."""
+
+    endpoint: str
+
+
 class Logout(msgspec.Struct, frozen=True, gc=False):
     """What ``Logout`` carries. Whatever else stands there means nothing, as in the tutorial."""
 

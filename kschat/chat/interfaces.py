@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from kschat.chat.message import Error, Message
+from kschat.chat.push import PushSubscription
 from kschat.chat.revocation import NumberedRevocation, Revocation
 
 
@@ -395,13 +396,26 @@ class IStore(Interface):
     def blocks(user: str, peers: Sequence[str]) -> Deferred[Blocks]:
         """Which of ``peers`` ``user`` blocks, and which of them block ``user``."""
 
+    def subscribe(user: str, subscription: PushSubscription, most: int) -> Deferred[None]:
+        """Keep a Web Push subscription of ``user``.
+
+        One with the same endpoint is replaced, whosever it was: that browser has another user now. If ``user`` has
+        more than ``most``, the oldest are forgotten.
+        """
+
+    def unsubscribe(user: str, endpoint: str | None) -> Deferred[int]:
+        """Forget the subscription of ``user`` with this endpoint, or all of ``user``; how many were forgotten."""
+
+    def subscriptions(user: str) -> Deferred[list[PushSubscription]]:
+        """The Web Push subscriptions of ``user``, the oldest first."""
+
     def erase(user: str) -> Deferred[int]:
         """Delete what is kept of ``user``; the number of messages that were deleted.
 
         These are the user's conversations of two, with all messages; what the user wrote in rooms; the inbox, cursor
-        and read marks; memberships; block lists, and the user in those of others; when the user was last seen; the
-        ``cid`` of each message. What others wrote in rooms stays. Offsets that were given are not given again, neither
-        in the inboxes of others, where deleted messages leave holes, nor to the user who comes back.
+        and read marks; memberships; block lists, and the user in those of others; push subscriptions; when the user was
+        last seen; the ``cid`` of each message. What others wrote in rooms stays. Offsets that were given are not given
+        again, neither in the inboxes of others, where deleted messages leave holes, nor to the user who comes back.
 
         It is done in small steps, and another call does what one that failed has left. What is written to the user
         meanwhile may stay.

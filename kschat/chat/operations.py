@@ -15,6 +15,7 @@ from typing import Final
 from msgspec import Raw
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from kschat.chat.approvals import Approvals
 from kschat.chat.bus import BusEvent, Wants
@@ -45,14 +46,15 @@ from kschat.chat.delivery import Delivery, Submission
 from kschat.chat.editing import as_update, ensure_may
 from kschat.chat.hub import Hub
 from kschat.chat.inquiries import Inquiries
-from kschat.chat.interfaces import Conversation, IStore, Page, Stored
+from kschat.chat.interfaces import Conversation, IStore, Page, Stored, StoreUnavailable
 from kschat.chat.message import Error, Message, Refused, Update
 from kschat.chat.presence import Presence, State
+from kschat.chat.push import PushSubscription
 from kschat.chat.reads import ReadQueue
 from kschat.chat.recipients import ensure_may_write
 from kschat.chat.replies import DeferredReply
 from kschat.chat.reporter import Reporter
-from kschat.chat.revocation import RevocationRequest
+from kschat.chat.revocation import RevocationRequest, user_of
 from kschat.chat.revoker import Revoker
 from kschat.chat.session import ChatSession
 from kschat.chat.tokens import Identity
@@ -221,6 +223,22 @@ class Operations:
         self._hub.notifier.notify((user,), Disconnect(reason), but)
         return self._hub.notifier.flushed()
 
+    def logout_everywhere(self, user: str, but: ChatSession | None = None) -> Deferred[None]:
+        """End each socket of ``user``, as ``disconnect`` does, and let no browser of the user get pushes any more."""
+        self._unsubscribe(user)
+        return self.disconnect(user, "logout", but)
+
+    def _unsubscribe(self, user: str) -> None:
+        """Forget the push subscriptions of ``user``. Nobody waits for it: a push tells how many messages wait."""
+        if self._store.keeps:
+            self._store.unsubscribe(user, None).addErrback(self._not_unsubscribed)
+
+    def _not_unsubscribed(self, failure: Failure) -> None:
+        if failure.check(StoreUnavailable) is None:
+            self.log.failure("push subscriptions could not be forgotten", failure)
+        else:
+            self.log.warn("push subscriptions of a user were not forgotten: the store is not available")
+
     async def erase(self, user: str) -> int:
         """Erase a user: end the sockets on all daemons, then delete what is kept. See ``IStore.erase``.
 
@@ -252,7 +270,13 @@ class Operations:
             revocation = request.revocation(milliseconds(self._hub.wall), self._keep)
         except ValueError:
             return fail()
-        return self._revoker.revoke(revocation)
+        user = user_of(revocation.key)
+
+        def revoked(_: None) -> None:
+            if user is not None and not revocation.lifted:
+                self._unsubscribe(user)
+
+        return self._revoker.revoke(revocation).addCallback(revoked)
 
     def replaced(self, session: ChatSession, pid: str) -> None:
         """The client of ``session`` has shown that it had a socket with this ``pid``: end that one, wherever it is."""
@@ -322,6 +346,10 @@ class Operations:
     def blocked(self, user: str) -> Deferred[list[str]]:
         """Whom ``user`` blocks, in no order."""
         return self._store.blocked(user)
+
+    def subscriptions(self, user: str) -> Deferred[list[PushSubscription]]:
+        """The push subscriptions of ``user``, the oldest first."""
+        return self._store.subscriptions(user)
 
     def last_seen(self, user: str) -> Deferred[int | None]:
         """When ``user`` was last seen, in milliseconds since 1970; None where that is not known."""

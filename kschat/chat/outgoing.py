@@ -269,6 +269,11 @@ def presence(user: str, online: bool | None, last_seen: int | None) -> bytes:
     return _encode(("RESPPRESENCE", {"id": user, "online": online, "lastSeen": last_seen}))
 
 
+def push_key(key: str) -> bytes:
+    """The ack of PushKey."""
+    return _encode([{"ER": 0, "key": key}])
+
+
 def blocked(users: Sequence[str]) -> bytes:
     """The ack of Blocked."""
     return _encode([{"ids": users}])

@@ -13,6 +13,7 @@
 - ``revoke``       ``kschat revoke``
 - ``connect``      ``kschat check-config --connect``: opens what a configuration names
 - ``warnings``     secrets that others can read or guess
+- ``push_key``     ``kschat push-key``
 - ``maintenance``  ``kschat backup`` and ``kschat restored``
 """
 

@@ -32,6 +32,7 @@ from kschat.cli.definitions import DEFINITIONS, NO
 from kschat.cli.inspecting import inspect, text_of
 from kschat.cli.maintenance import BackupOptions, RestoredOptions, TellRedis, backup, restored
 from kschat.cli.options import CommandHelp, DefinedOptions, line_of
+from kschat.cli.push_key import PushKeyOptions, push_key
 from kschat.cli.revoke import RevokeInRedis, RevokeOptions, revoke
 from kschat.cli.warnings import warnings_of
 from kschat.front.monotonic import use_monotonic_clock
@@ -133,6 +134,7 @@ LOCAL: Mapping[str, type[usage.Options]] = {
     "run": RunOptions,
     "revoke": RevokeOptions,
     "token": TokenOptions,
+    "push-key": PushKeyOptions,
     "backup": BackupOptions,
     "restored": RestoredOptions,
     "check-config": CheckOptions,
@@ -289,6 +291,8 @@ def main(
             output.write(line_of(chosen, text.removesuffix("\n"), **tomllib.loads(text)))
         elif isinstance(chosen, TableOptions):
             output.write(settings_table())
+        elif isinstance(chosen, PushKeyOptions):
+            output.write(push_key(chosen))
         elif isinstance(chosen, BackupOptions):
             output.write(backup(chosen, environ))
         elif isinstance(chosen, RestoredOptions):

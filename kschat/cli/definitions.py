@@ -373,6 +373,22 @@ _COMMANDS: Final = (
         examples=("token --user alice --expires 7d", "token inspect eyJhbGciOi…"),
     ),
     Definition(
+        name="push-key",
+        summary="Make the key of Web Push.",
+        text="Makes a private key for Web Push (VAPID), writes it to FILE, which only its owner may read, and prints "
+        "the public key. FILE must not exist: with another key, all browsers would have to subscribe again.",
+        synopsis="FILE [--show]",
+        operands=(Operand(name="FILE", text="The key's file, for the setting push_key."),),
+        groups=(
+            Group(
+                title="Options",
+                options=(Option(name="show", short="s", text="Make none: print the public key of FILE."), JSON),
+            ),
+        ),
+        statuses={},
+        examples=("push-key push.pem", "push-key push.pem --show"),
+    ),
+    Definition(
         name="backup",
         summary="Copy the SQLite store while the daemon runs.",
         text="Copies the SQLite store to the file COPY while the daemon runs, opens the copy and counts its messages. "

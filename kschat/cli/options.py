@@ -129,10 +129,6 @@ class CommandHelp(usage.Options):
         """What ``--help`` prints."""
         return self.definition.help()
 
-
-class DefinedOptions(CommandHelp, Options):
-    """The options of one command, and all settings."""
-
     def permuted(self, arguments: Sequence[str]) -> list[str]:
         """The same with all options first, wherever they stand. Raises UsageError."""
         try:
@@ -151,7 +147,11 @@ class DefinedOptions(CommandHelp, Options):
         return [*found, "--", *operands]
 
 
-def line_of(options: Options, line: str, **fields: object) -> str:
+class DefinedOptions(CommandHelp, Options):
+    """The options of one command, and all settings."""
+
+
+def line_of(options: usage.Options, line: str, **fields: object) -> str:
     """The line that a command prints; with ``--json`` the fields as JSON."""
     return f"{msgspec.json.encode(fields).decode() if options['json'] else line}\n"
 

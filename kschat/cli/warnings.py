@@ -105,6 +105,8 @@ def _files(config: Config, backends: Backends) -> Iterator[tuple[str, Path, bool
         yield "secret_file", Path(config.secret_file), True
     if config.api_keys:
         yield "api_keys", Path(config.api_keys), True
+    if config.push_key:
+        yield "push_key", Path(config.push_key), True
     if config.hooks_secret_file:
         yield "hooks_secret_file", Path(config.hooks_secret_file), True
     if config.public_key_file:

@@ -19,8 +19,8 @@ _PAGE: Final = (
     b"object-src 'none'; frame-ancestors %b"
 )
 
-#: Of a worker: its policy comes with its script, and not from the page that starts it.
-_SCRIPT: Final = b"default-src 'none'; script-src 'self'; connect-src %b"
+#: Of a worker: its policy comes with its script, and not from the page that starts it. Notifications have a picture.
+_SCRIPT: Final = b"default-src 'none'; script-src 'self'; img-src 'self'; connect-src %b"
 
 #: Of the admin page. Nothing may show it in a frame, where somebody could be led to click on what cannot be seen.
 _ADMIN: Final = (

@@ -3,6 +3,9 @@
 - ``signing``  the secrets, and the signature of a request
 - ``http``     sends a signed request to the URL of a setting
 - ``asking``   asks an operator's back end whether users may do what they want to
+- ``push``     Web Push: pushes to the browsers of users for whom messages wait
+- ``push_client``  sends one push to a push service; ``push_hosts`` says where it may go
+- ``webpush``  encrypts a push; ``vapid`` signs its request
 - ``breaker``  stops asking a server that does not answer, for a while
 
 Events are made from the store, so that no crash loses one:

@@ -191,8 +191,10 @@ class Deriver:
             return None, None
         if fresh and fresh[0].message.time + self._after > now:
             return None, WaitingUser(user, fresh[0].message.time + self._after, told)
-        rooms = (entry.message.recipient for entry in messages if is_room(entry.message.recipient))
-        senders = (entry.message.sender for entry in messages)
+        found = [entry.message for entry in messages]
+        rooms = (one.recipient for one in found if is_room(one.recipient))
+        senders = (one.sender for one in found)
+        conversations = (one.recipient if is_room(one.recipient) else one.sender for one in found)
         data = UndeliveredData(
             user=user,
             count=len(messages),
@@ -201,6 +203,7 @@ class Deriver:
             newest=messages[-1].message.mid,
             senders=tuple(islice(dict.fromkeys(senders), events.MAX_NAMED)),
             rooms=tuple(islice(dict.fromkeys(rooms), events.MAX_NAMED)),
+            conversations=tuple(islice(dict.fromkeys(conversations), events.MAX_NAMED)),
         )
         again = WaitingUser(user, now + int(self.settings.every * 1000), state.last)
         return events.undelivered(data, now, state.last), again

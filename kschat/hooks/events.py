@@ -55,6 +55,7 @@ class UndeliveredData(msgspec.Struct, frozen=True):
         newest: the mid of the newest that is counted.
         senders: who wrote them, at most ``MAX_NAMED``.
         rooms: the rooms that they were written in, at most ``MAX_NAMED``.
+        conversations: these rooms, and the users who wrote to this one alone; at most ``MAX_NAMED``.
     """
 
     user: str
@@ -64,6 +65,7 @@ class UndeliveredData(msgspec.Struct, frozen=True):
     newest: str
     senders: tuple[str, ...]
     rooms: tuple[str, ...]
+    conversations: tuple[str, ...]
 
 
 class _UserData(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

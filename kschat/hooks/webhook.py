@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -15,7 +14,7 @@ from twisted.python.failure import Failure
 from kschat.chat.clocks import WallClock
 from kschat.chat.outbox import Event
 from kschat.hooks.consumer import Delivered, Delivery, Later, Outcome
-from kschat.http_client import HttpAnswer, HttpFault
+from kschat.http_client import HttpAnswer, HttpFault, retry_after
 from kschat.outage_log import OutageLog
 
 #: Seconds that the receiver may take for one event.
@@ -112,7 +111,8 @@ class Webhook:
             return Later(reason="gone", wait=GONE_WAIT, everything=True)
         self._down(f"the answer is status {status}")
         if status in _BUSY:
-            return Later(reason="busy", wait=self._retry_after(answer), everything=True)
+            wait = retry_after(answer.headers, self._wall())
+            return Later(reason="busy", wait=None if wait is None else min(wait, MAX_RETRY_AFTER), everything=True)
         return Later(reason="redirect" if 300 <= status < 400 else "status")
 
     def _failed(self, failure: Failure) -> Outcome:
@@ -123,20 +123,6 @@ class Webhook:
 
     def _down(self, reason: str) -> None:
         self._outages.down("hooks are not received by {name}: {reason}; they are kept, and sent again", reason)
-
-    def _retry_after(self, answer: HttpAnswer) -> float | None:
-        """Seconds; RFC 9110, section 10.2.3: a number of them, or a date."""
-        (*_, last) = answer.headers.getRawHeaders(b"retry-after") or [b""]
-        text = last.decode("latin-1").strip()
-        if text.isascii() and text.isdigit():
-            return min(float(text), MAX_RETRY_AFTER)
-        try:
-            date = parsedate_to_datetime(text)
-        except ValueError:
-            return None
-        if date.tzinfo is None:
-            date = date.replace(tzinfo=datetime.UTC)
-        return min(max(date.timestamp() - self._wall(), 0.0), MAX_RETRY_AFTER)
 
 
 def body_of(event: Event) -> bytes:

@@ -612,6 +612,53 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     restrict_presence: Annotated[
         bool, About("Show a user's presence only to those whose token lets them write to it (the claim `data.to`).")
     ] = False
+    push_key: Annotated[
+        str,
+        About(
+            "File with the private key of Web Push (VAPID), made by `kschat push-key`: browsers of users who asked for "
+            "it are told when messages wait. All daemons need the same. Empty: there are no pushes."
+        ),
+    ] = ""
+    push_contact: Annotated[
+        str,
+        About(
+            "With `push_key`: whom the operators of a push service can ask, `mailto:you@example.org` or `https://…`. "
+            "They are given it with each push."
+        ),
+    ] = ""
+    push_hosts: Annotated[
+        tuple[str, ...],
+        About(
+            "The hosts of push services, which browsers choose: `push.example.org`, `*.example.org` for all below "
+            "example.org, each perhaps with a port; `*` for all with public addresses. By default, those of Chrome, "
+            "Firefox, Safari and Edge."
+        ),
+    ] = (
+        "fcm.googleapis.com",
+        "jmt17.google.com",  # Chromium as Linux distributions build it
+        "*.push.services.mozilla.com",
+        "*.push.apple.com",
+        "*.notify.windows.com",
+    )
+    push_private: Annotated[
+        bool,
+        About(
+            "Whether push services may have addresses that are not public: your own, in a network of yours. Not "
+            "together with `*` in `push_hosts`, since the addresses come from clients."
+        ),
+    ] = False
+    push_ca: Annotated[
+        str,
+        About("File with the PEM certificates that push services are verified against, instead of the system's."),
+    ] = ""
+    push_url: Annotated[
+        str,
+        About(
+            "Where a click on a notification leads if no page of the daemon is open, such as "
+            "`https://app.example.org/chat?with={peer}`. `{user}` is replaced by the user, `{peer}` by the other user "
+            "or the room, or by nothing if messages wait in several conversations. Empty: to the daemon's page."
+        ),
+    ] = ""
     store_messages: Annotated[
         int, About("Messages that are kept; the oldest are deleted first.", "messages", 1, 10**9)
     ] = 100_000
@@ -824,7 +871,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def hooks(self) -> bool:
         """Whether the store keeps what hooks are made from."""
-        return bool(self.hooks_url)
+        return bool(self.hooks_url or self.push_key)
 
     def __repr__(self) -> str:
         # The struct's own would put the secret into any log line or traceback that shows a Config.

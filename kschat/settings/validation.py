@@ -14,7 +14,9 @@ from kschat.front.bindable import unreadable
 from kschat.front.clients import ClientAddresses, ProxyError
 from kschat.front.origins import OPAQUE, Origin, OriginError, Origins
 from kschat.hooks.http import check_url as check_hook_url
+from kschat.hooks.push_hosts import PushHosts
 from kschat.hooks.signing import SecretError, read_secrets
+from kschat.hooks.vapid import VapidError, VapidKey, check_contact
 from kschat.settings import hints
 from kschat.settings.given import DEFAULTS, ConfigError, Given, reason_of
 from kschat.settings.keyfiles import KEYS, read_keys, usable_algorithms
@@ -24,6 +26,8 @@ from kschat.settings.setting import Setting
 PEER_URL = re.compile(r"http://(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]{1,100}):(?P<port>\d{1,5})/?", re.ASCII)
 
 BASE_PATH = re.compile(r"(/[\w.~-]+)*/?", re.ASCII)
+
+PUSH_URL = re.compile(r"https?://[^\s{}]+(?:(?:\{user\}|\{peer\})[^\s{}]*)*", re.ASCII)
 
 PEER_LISTEN = re.compile(r"tcp6?:(?:port=)?(?P<port>\d{1,5})(?::.*)?:interface=(?P<host>(?:[\w.-]|\\:){1,100})(?::.*)?")
 
@@ -68,6 +72,48 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
     _check_keys(config, settings, given, fault)
     _check_api(config, fault)
     _check_hooks(config, backends, fault)
+    _check_push(config, backends, fault)
+
+
+def _check_push(config: Config, backends: Backends, fault: Callable[[str, str], ConfigError]) -> None:
+    """That pushes can be signed, and go nowhere where they may not."""
+    if not config.push_key:
+        for name in ("push_contact", "push_private", "push_ca", "push_url"):
+            if getattr(config, name):
+                raise fault(name, "is of no use without push_key")
+    elif not config.push_contact:
+        raise fault("push_key", "needs push_contact too, such as mailto:you@example.org")
+    elif not backends.store(config.store)[0].keeps:
+        raise fault("push_key", f"needs a store that keeps messages, and the store {config.store} keeps none")
+    for host in config.push_hosts:
+        try:
+            hosts = PushHosts((host,))
+        except ValueError as error:
+            raise fault("push_hosts", f"holds {host!r}, which {error}") from None
+        if hosts.any and config.push_private:
+            raise fault("push_hosts", "holds *, which cannot go with push_private: clients could reach your network")
+    if config.push_key:
+        _check_push_files(config, fault)
+    if config.push_contact:
+        try:
+            check_contact(config.push_contact)
+        except VapidError as error:
+            raise fault("push_contact", str(error)) from None
+    if config.push_url and not PUSH_URL.fullmatch(config.push_url):
+        raise fault("push_url", "is not like https://app.example.org/chat?with={peer}")
+
+
+def _check_push_files(config: Config, fault: Callable[[str, str], ConfigError]) -> None:
+    try:
+        VapidKey.read(config.push_key)
+    except VapidError as error:
+        raise fault("push_key", str(error)) from None
+    except (OSError, ValueError) as error:
+        raise fault(
+            "push_key", hints.added(f"cannot be read: {reason_of(error)}", hints.path(config.push_key))
+        ) from None
+    if config.push_ca and not _is(Path.is_file, config.push_ca):
+        raise fault("push_ca", hints.added("is not a file", hints.path(config.push_ca)))
 
 
 def _check_api(config: Config, fault: Callable[[str, str], ConfigError]) -> None:

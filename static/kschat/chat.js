@@ -507,6 +507,12 @@ export class Chat {
   async unblock(id) { await this.#ask("Unblock", {pId: id}); }
   async blocked() { return /** @type {string[]} */ ((await this.#ask("Blocked")).ids); }
 
+  async pushKey() { return /** @type {string} */ ((await this.#ask("PushKey")).key); }
+  /** @param {PushSubscription} subscription */
+  async pushSubscribe(subscription) { await this.#ask("PushSubscribe", subscription.toJSON()); }
+  /** @param {string} endpoint */
+  async pushUnsubscribe(endpoint) { await this.#ask("PushUnsubscribe", {endpoint}); }
+
   /** @param {string} words @param {string} [id] */
   search(words, id) {
     const sought = words.toLocaleLowerCase();

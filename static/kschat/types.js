@@ -212,6 +212,9 @@
  * @property {(id: string) => Promise<void>} block
  * @property {(id: string) => Promise<void>} unblock
  * @property {() => Promise<string[]>} blocked
+ * @property {() => Promise<string>} pushKey  The key for `PushManager.subscribe`. Fails with a `Refused` if the server sends no pushes.
+ * @property {(subscription: PushSubscription) => Promise<void>} pushSubscribe  Push to this browser when messages wait for the user.
+ * @property {(endpoint: string) => Promise<void>} pushUnsubscribe
  * @property {(words: string, id?: string) => Message[]} search  In what is in memory, newest first.
  * @property {(offset?: number) => AsyncGenerator<Message[]>} inbox  The user's inbox after an offset, in pages, without changing what is read:
  *   for programs.

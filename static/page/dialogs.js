@@ -10,7 +10,7 @@ import {NAMES, avatar, button, make} from "./texts.js";
  * @typedef {object} Page  What the dialogs need of it.
  * @property {ChatApi} chat
  * @property {Texts} texts
- * @property {{theme?: string, language?: string, sound?: boolean, notify?: boolean}} settings
+ * @property {{theme?: string, language?: string, sound?: boolean, notify?: boolean, push?: boolean}} settings
  * @property {(id: string) => void} select
  * @property {(room: string) => void} left
  * @property {(ids: string[]) => void} setBlocked
@@ -129,18 +129,47 @@ export class Dialogs {
       page.writeSettings();
     });
     inside.append(theme.label, language.label, language.hint, sound.label, notify.label, denied);
+    this.#push(inside);
     this.#blocked(inside);
     const buttons = make("div", "buttons");
     for (const [id, key, all] of /** @type {const} */ ([["logout", "logout", false], ["logout-all", "logoutAll", true]])) {
       const element = button(texts.say(key), {className: "plain"});
       element.id = id;
-      element.addEventListener("click", () => {
+      element.addEventListener("click", async () => {
         dialog.close();
+        if (settings.push) await page.notices().then((notices) => notices?.push.off());
         page.chat.logout(all).catch(() => {}); // the status says how it ended
       });
       buttons.append(element);
     }
     inside.append(buttons);
+  }
+
+  /** Notifications by the service worker. @param {HTMLElement} inside */
+  async #push(inside) {
+    const {texts, page} = this;
+    const {label, box} = this.#check("set-push", "push", page.settings.push);
+    const said = make("p", "hint");
+    said.id = "push-said";
+    said.setAttribute("role", "status");
+    said.hidden = true;
+    inside.append(label, said);
+    const say = (/** @type {Key|null} */ key) => {
+      said.hidden = key === null;
+      said.textContent = key === null ? "" : texts.say(key);
+    };
+    box.disabled = true;
+    const push = (await page.notices())?.push;
+    const never = push ? await push.obstacle() : "pushNever";
+    box.disabled = never !== null;
+    box.checked = Boolean(page.settings.push) && never === null;
+    say(never);
+    box.addEventListener("change", async () => {
+      box.disabled = true;
+      say(push ? await (box.checked ? push.on() : push.off()) : null);
+      box.checked = Boolean(page.settings.push);
+      box.disabled = false;
+    });
   }
 
   /** @param {string} id @param {Key} title @param {[string, Key][]} options @param {string} [value] */

@@ -627,7 +627,10 @@ chat.on("change", (changes) => {
   if (changes.status) {
     drawStatus();
     join(view.id);
-    if (chat.status.state === "connected") readBlocked();
+    if (chat.status.state === "connected") {
+      readBlocked();
+      renewPush();
+    }
   }
   list.changed(changes.order, changes.conversations);
   const {id} = view;
@@ -797,6 +800,15 @@ let noticing = null;
 
 function notices() {
   return noticing ??= import("./notices.js").then(({Notices}) => new Notices(chat, texts, settings, select), () => noticing = null);
+}
+
+let pushRenewed = false;
+
+/** Once a visit: the server or the browser may have forgotten that pushes were wanted. */
+async function renewPush() {
+  if (pushRenewed || !settings.push) return;
+  pushRenewed = true;
+  await (await notices())?.push.renew();
 }
 
 // Presence and days go on while nothing happens.

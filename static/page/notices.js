@@ -1,8 +1,10 @@
-// Notices while the page is not in view: a sound, a notification. And the service worker, which keeps the shell for when there is no
-// network.
+// Notices while the page is not in view: a sound, a notification; pushes, which the service worker shows when no page is open. And that
+// worker, which keeps the shell for when there is no network.
+
+import {writeSettings} from "./texts.js";
 
 /** @import {ChatApi, Message} from "../kschat/types.js" */
-/** @import {Texts} from "./texts.js" */
+/** @import {Key, Settings, Texts} from "./texts.js" */
 
 const QUIET = 2000; // milliseconds between two sounds or notifications
 
@@ -13,7 +15,7 @@ export class Notices {
   /**
    * @param {ChatApi} chat
    * @param {Texts} texts
-   * @param {{sound?: boolean, notify?: boolean}} settings
+   * @param {Settings} settings
    * @param {(id: string) => void} open
    */
   constructor(chat, texts, settings, open) {
@@ -22,7 +24,11 @@ export class Notices {
     this.settings = settings;
     this.open = open;
     // Relative to the page: the daemon serves it there, so that its scope is the page. Not every browser has it, nor every origin.
-    navigator.serviceWorker?.register(new URL("service-worker.js", document.baseURI)).catch(() => {});
+    const worker = navigator.serviceWorker?.register(new URL("service-worker.js", document.baseURI)).catch(() => null);
+    this.push = new Push(chat, texts, settings, worker ?? Promise.resolve(null));
+    navigator.serviceWorker?.addEventListener("message", ({data}) => {
+      if (data?.kschat === "open" && typeof data.peer === "string" && data.peer) open(data.peer);
+    });
   }
 
   /** New messages of others. @param {Message[]} messages */
@@ -67,4 +73,108 @@ export class Notices {
       // Some phones allow notifications of a service worker alone.
     }
   }
+}
+
+const WORDS = "kschat-words"; // the cache from which the service worker has its texts: it cannot read the settings
+
+/** Web Push. What the user chose is in the settings; what the browser has may be gone, or of another user, and is renewed at each visit. */
+export class Push {
+  /**
+   * @param {ChatApi} chat
+   * @param {Texts} texts
+   * @param {Settings} settings
+   * @param {Promise<ServiceWorkerRegistration|null>} worker
+   */
+  constructor(chat, texts, settings, worker) {
+    this.chat = chat;
+    this.texts = texts;
+    this.settings = settings;
+    this.worker = worker;
+  }
+
+  /** Why it can't be had here. @returns {Promise<Key|null>} */
+  async obstacle() {
+    const registration = await this.worker;
+    if (!registration || !("pushManager" in registration) || typeof Notification !== "function") return "pushNever";
+    try {
+      await this.chat.pushKey();
+    } catch (error) {
+      // Another error may pass.
+      if (error instanceof Error && "problem" in error) return "pushOff";
+    }
+    return null;
+  }
+
+  /** As the user wishes, who is asked for permission. @returns {Promise<Key|null>} Why it can't be. */
+  async on() {
+    if (await Notification.requestPermission() !== "granted") return "notifyDenied";
+    try {
+      await this.#subscribe();
+    } catch {
+      return "pushFailed";
+    }
+    this.#choose(true);
+    return null;
+  }
+
+  /** @returns {Promise<null>} */
+  async off() {
+    this.#choose(false);
+    try {
+      const subscription = await (await this.worker)?.pushManager.getSubscription();
+      if (subscription) {
+        // Each alone ends the pushes.
+        await Promise.allSettled([this.chat.pushUnsubscribe(subscription.endpoint), subscription.unsubscribe()]);
+      }
+    } catch {
+      // There is nothing to end.
+    }
+    return null;
+  }
+
+  /** At a visit, when there is a connection: if the user has chosen it. */
+  async renew() {
+    if (!this.settings.push) return;
+    if (globalThis.Notification?.permission !== "granted") return;
+    await this.#subscribe().catch(() => {}); // the next visit tries again
+  }
+
+  async #subscribe() {
+    const registration = await this.worker;
+    if (!registration) throw new Error("no service worker");
+    await navigator.serviceWorker.ready; // only one that runs can be subscribed
+    const key = bytesOf(await this.chat.pushKey());
+    let subscription = await registration.pushManager.getSubscription();
+    if (subscription && !isSame(subscription.options.applicationServerKey, key)) { // the server has another key now
+      await subscription.unsubscribe();
+      subscription = null;
+    }
+    subscription ??= await registration.pushManager.subscribe({userVisibleOnly: true, applicationServerKey: key});
+    await this.#tellWorker();
+    await this.chat.pushSubscribe(subscription);
+  }
+
+  async #tellWorker() {
+    const {texts} = this;
+    const words = {title: document.title.replace(/^\(\d+\+?\) /, ""), one: texts.say("pushOne"), many: texts.say("pushMany"), lang: texts.language};
+    await (await caches.open(WORDS)).put("words", new Response(JSON.stringify(words)));
+  }
+
+  /** @param {boolean} push */
+  #choose(push) {
+    this.settings.push = push;
+    writeSettings(this.settings);
+  }
+}
+
+/** @param {string} text  URL-safe base64. */
+function bytesOf(text) {
+  const raw = atob(text.replace(/-/g, "+").replace(/_/g, "/"));
+  return Uint8Array.from(raw, (one) => one.charCodeAt(0));
+}
+
+/** @param {ArrayBuffer|null} buffer @param {Uint8Array} bytes */
+function isSame(buffer, bytes) {
+  const other = new Uint8Array(buffer ?? new ArrayBuffer(0));
+  return other.length === bytes.length && other.every((one, at) => one === bytes[at]);
 }

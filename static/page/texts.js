@@ -141,6 +141,12 @@ const en = {
   notify: "Show notifications while this page is in the background",
   notifyDenied: "This browser blocks notifications for this page. Allow them in its settings.",
   notifyText: "New message",
+  push: "Show notifications when this page is closed",
+  pushOne: "New message",
+  pushMany: "{n} new messages",
+  pushNever: "This browser cannot show notifications when this page is closed.",
+  pushOff: "This server does not send notifications.",
+  pushFailed: "That did not work. Try again when you are connected.",
   logout: "Log out",
   logoutAll: "Log out on all devices",
   blocked: "Blocked people",
@@ -305,6 +311,12 @@ const de = {
   notify: "Mitteilungen zeigen, während diese Seite im Hintergrund ist",
   notifyDenied: "Dieser Browser sperrt Mitteilungen für diese Seite. Erlaube sie in seinen Einstellungen.",
   notifyText: "Neue Nachricht",
+  push: "Mitteilungen zeigen, wenn diese Seite geschlossen ist",
+  pushOne: "Neue Nachricht",
+  pushMany: "{n} neue Nachrichten",
+  pushNever: "Dieser Browser kann keine Mitteilungen zeigen, wenn diese Seite geschlossen ist.",
+  pushOff: "Dieser Server sendet keine Mitteilungen.",
+  pushFailed: "Das ging nicht. Versuche es erneut, wenn du verbunden bist.",
   logout: "Abmelden",
   logoutAll: "Auf allen Geräten abmelden",
   blocked: "Blockierte Personen",
@@ -338,7 +350,7 @@ const de = {
 
 /** @typedef {keyof typeof en} Key */
 
-/** What the user chose; never a token. @typedef {{theme?: string, language?: string, sound?: boolean, notify?: boolean}} Settings */
+/** What the user chose; never a token. @typedef {{theme?: string, language?: string, sound?: boolean, notify?: boolean, push?: boolean}} Settings */
 
 const SETTINGS = "kschat.settings";
 

@@ -18,6 +18,7 @@ from kschat.backends.sqlite import Settings, SqliteStore
 from kschat.backends.sqlite.store import TIDY_EVERY
 from kschat.chat.interfaces import IStore, Progress
 from kschat.chat.outbox import Commit, Event, WaitingUser
+from kschat.chat.push import PushSubscription
 from kschat.chat.revocation import Revocation
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts.made import message
@@ -68,6 +69,7 @@ async def filled(store: IStore, *, reacts: bool = True) -> None:
     await store.leave("#left", NAME)
     for user, peer in ((NAME, "dan"), ("ben", NAME), ("ben", "dan")):
         await store.block(user, peer, 10)
+    await store.subscribe(NAME, PushSubscription(f"https://push.example.org/{TEXT}", "key", "auth"), 10)
     await store.mark_read(NAME, "ben", "7" * 16)
     await store.save_progress(Progress({NAME: 1, "ben": 1}, {NAME: 1000, "ben": 1000}))
     await store.revoke(Revocation(f"u{NAME}", 1, 2**60, False), now=1, most=10)

@@ -20,6 +20,7 @@ from kschat.backends.sqlite.store import TIDY_EVERY
 from kschat.backends.sqlite.transactions import Transactions
 from kschat.chat.interfaces import Entry, InboxState, IStore, Progress, RoomFull, Stored, StoreUnavailable
 from kschat.chat.outbox import Commit, Event, Retry, WaitingUser
+from kschat.chat.push import PushSubscription
 from tests.backends.turns import StoreTestCase, Turns
 from tests.contracts import istore, outbox, unread
 from tests.contracts.istore import entries, kept
@@ -407,7 +408,12 @@ class TestPlans(SynchronousTestCase):
                 transactions.mark_read("ben", peer, one.message.mid)
             transactions.leave("#r", "cem")
             transactions.change(edit(one.message, cid=f"e{which}"))
+            for number in range(3):
+                transactions.subscribe("ann", PushSubscription(f"https://push.example.org/{number}", "key", "auth"), 2)
+            for endpoint in ("https://push.example.org/2", None):
+                transactions.unsubscribe("ann", endpoint)
             transactions.commit()
+            queries.subscriptions(transactions.memtable, "ann")
             queries.find(transactions.memtable, "ben", one.message.mid, "ann")
             queries.readers(transactions.memtable, "#r", "ann", room.message.mid)
             queries.inbox(transactions.memtable, "ben")

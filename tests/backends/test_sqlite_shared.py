@@ -165,6 +165,7 @@ class TestConflict(StoreTestCase):
             "DROP TABLE revocations",
             "DROP TABLE blocks",
             "DROP TABLE lines",
+            *[f"DROP TABLE hook_{name}" for name in ("progress", "joins", "connected", "waiting", "events")],
             "ALTER TABLE messages DROP COLUMN extra",
             *[f"ALTER TABLE users DROP COLUMN {name}" for name in ("rooms", "given")],
             *[f"ALTER TABLE progress DROP COLUMN {name}" for name in ("base", "copied", "opener", "erased")],

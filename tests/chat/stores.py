@@ -23,6 +23,7 @@ from kschat.chat.interfaces import (
     StoreUnavailable,
 )
 from kschat.chat.message import Message
+from kschat.chat.push import PushSubscription
 from kschat.chat.revocation import NumberedRevocation, Revocation
 
 
@@ -179,6 +180,15 @@ class AskedStore:
         asked = self._ask("blocks", user, list(peers))
         self.held = held
         return asked
+
+    def subscribe(self, user: str, subscription: PushSubscription, most: int) -> Deferred[None]:
+        return self._ask("subscribe", user, subscription, most)
+
+    def unsubscribe(self, user: str, endpoint: str | None) -> Deferred[int]:
+        return self._ask("unsubscribe", user, endpoint)
+
+    def subscriptions(self, user: str) -> Deferred[list[PushSubscription]]:
+        return self._ask("subscriptions", user)
 
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         return self._ask("revoke", revocation, now=now, most=most)

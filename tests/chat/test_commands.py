@@ -633,8 +633,8 @@ class Table(SynchronousTestCase):
             return {command.name for command in COMMANDS.values() if asked(command)}
 
         kept = {"Read", "History", "Sync", "Conversations", "Join", "Leave", "Block", "Unblock", "Blocked"}
-        kept |= {"Edit", "Delete", "React", "Readers"}
-        self.assertEqual(named(lambda command: command.needs_store), kept)
+        kept |= {"Edit", "Delete", "React", "Readers", "PushSubscribe", "PushUnsubscribe"}
+        self.assertEqual(named(lambda command: command.needs_store), {*kept, "PushKey"})
         self.assertEqual(named(lambda command: command.waits), {*kept, "Presence", "Token"})
         self.assertEqual(named(lambda command: command.tutorial), {"Send", "Logout"})
 

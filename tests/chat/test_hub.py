@@ -34,6 +34,22 @@ class HubTests(SynchronousTestCase):
         return len(guest.line.writes)
 
 
+class Counting(HubTests):
+    def test_sockets_are_counted_as_they_come_and_go(self) -> None:
+        guests = [self.house.guest(user) for user in ("ann", "ann", "ben")]
+        self.assertEqual((3, 2), (self.hub.sockets, self.hub.users))
+        session = self.hub.sessions("ben")[0]
+        self.hub.add(session)
+        self.assertEqual(3, self.hub.sockets)
+        for _ in range(2):
+            self.hub.remove(session)
+            self.assertEqual((2, 1), (self.hub.sockets, self.hub.users))
+        self.assertEqual(3, len(guests))
+        for session in self.hub.sessions(None):
+            self.hub.remove(session)
+        self.assertEqual((0, 0), (self.hub.sockets, self.hub.users))
+
+
 class Delivering(HubTests):
     def test_each_socket_of_a_user_gets_each_message_in_its_revision_s_form(self) -> None:
         guests = [self.house.guest("ann", revision) for revision in REVISIONS * 2]

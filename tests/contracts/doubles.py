@@ -29,6 +29,7 @@ from kschat.chat.interfaces import (
     StoreUnavailable,
 )
 from kschat.chat.message import Message
+from kschat.chat.push import PushSubscription
 from kschat.chat.revocation import NumberedRevocation, Revocation
 
 T = TypeVar("T")
@@ -178,6 +179,15 @@ class LateStore:
 
     def blocks(self, user: str, peers: Sequence[str]) -> Deferred[Blocks]:
         return self.answers.to(lambda: self._memory.blocks(user, peers))
+
+    def subscribe(self, user: str, subscription: PushSubscription, most: int) -> Deferred[None]:
+        return self.answers.to(lambda: self._memory.subscribe(user, subscription, most))
+
+    def unsubscribe(self, user: str, endpoint: str | None) -> Deferred[int]:
+        return self.answers.to(lambda: self._memory.unsubscribe(user, endpoint))
+
+    def subscriptions(self, user: str) -> Deferred[list[PushSubscription]]:
+        return self.answers.to(lambda: self._memory.subscriptions(user))
 
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         return self.answers.to(lambda: self._memory.revoke(revocation, now=now, most=most))

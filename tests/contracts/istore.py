@@ -28,6 +28,7 @@ from kschat.chat.interfaces import (
 )
 from kschat.chat.lines import MAX_LINE
 from kschat.chat.message import Error, Message
+from kschat.chat.push import PushSubscription
 from kschat.chat.revocation import FOREVER, Revocation
 from tests.contracts.base import Contract
 from tests.contracts.made import awkward_messages, message, mid, to
@@ -972,6 +973,82 @@ class BlockContract(Contract):
         self.assertEqual([one.refused is not None for one in answers], [n % 2 == 0 for n in range(len(pairs))])
 
 
+class SubscriptionContract(Contract):
+    """Web Push subscriptions."""
+
+    def subscribed(self, *numbers: int) -> list[PushSubscription]:
+        """Some that differ."""
+        return [
+            PushSubscription(f"https://push.example.org/{number}?a=%20", f"key{number}", "auth") for number in numbers
+        ]
+
+    async def test_they_are_kept_as_they_were_given_the_oldest_first(self) -> None:
+        store = await self.make_store()
+        self.assertEqual(await store.subscriptions("ann"), [])
+        given = self.subscribed(2, 1, 3)
+        for one in given:
+            await store.subscribe("ann", one, 10)
+        self.assertEqual(await store.subscriptions("ann"), given)
+        self.assertEqual(await store.subscriptions("ben"), [])
+
+    async def test_one_that_is_given_again_is_the_newest_and_has_its_new_keys(self) -> None:
+        store = await self.make_store()
+        one, two = self.subscribed(1, 2)
+        for given in (one, two, PushSubscription(one.endpoint, "other", "secret")):
+            await store.subscribe("ann", given, 10)
+        self.assertEqual(await store.subscriptions("ann"), [two, PushSubscription(one.endpoint, "other", "secret")])
+
+    async def test_beyond_the_bound_the_oldest_is_forgotten(self) -> None:
+        store = await self.make_store()
+        given = self.subscribed(*range(5))
+        for one in given:
+            await store.subscribe("ann", one, 3)
+        self.assertEqual(await store.subscriptions("ann"), given[2:])
+        # It may be another user's from then on, or the same one's again.
+        await store.subscribe("ben", given[0], 3)
+        await store.subscribe("ann", given[1], 3)
+        self.assertEqual(await store.subscriptions("ann"), [*given[3:], given[1]])
+        self.assertEqual(await store.subscriptions("ben"), given[:1])
+
+    async def test_a_browser_that_another_user_uses_is_that_user_s(self) -> None:
+        store = await self.make_store()
+        one, two = self.subscribed(1, 2)
+        await store.subscribe("ann", one, 10)
+        await store.subscribe("ann", two, 10)
+        await store.subscribe("ben", one, 10)
+        self.assertEqual(await store.subscriptions("ann"), [two])
+        self.assertEqual(await store.subscriptions("ben"), [one])
+        self.assertEqual(await store.unsubscribe("ann", one.endpoint), 0)
+        self.assertEqual(await store.subscriptions("ben"), [one])
+
+    async def test_one_or_all_are_forgotten(self) -> None:
+        store = await self.make_store()
+        given = self.subscribed(1, 2, 3)
+        self.assertEqual(await store.unsubscribe("ann", None), 0)
+        for one in given:
+            await store.subscribe("ann", one, 10)
+        await store.subscribe("ben", self.subscribed(4)[0], 10)
+        self.assertEqual(await store.unsubscribe("ann", given[1].endpoint), 1)
+        self.assertEqual(await store.unsubscribe("ann", given[1].endpoint), 0)
+        self.assertEqual(await store.subscriptions("ann"), [given[0], given[2]])
+        self.assertEqual(await store.unsubscribe("ann", None), 2)
+        self.assertEqual(await store.subscriptions("ann"), [])
+        self.assertEqual(await store.subscriptions("ben"), self.subscribed(4))
+
+    async def test_they_are_erased_with_their_user(self) -> None:
+        store = await self.make_store()
+        given = self.subscribed(1, 2)
+        for one in given:
+            await store.subscribe("ann", one, 10)
+        await store.subscribe("ben", self.subscribed(3)[0], 10)
+        await store.erase("ann")
+        self.assertEqual(await store.subscriptions("ann"), [])
+        self.assertEqual(await store.subscriptions("ben"), self.subscribed(3))
+        # The endpoint is free.
+        await store.subscribe("ann", given[0], 10)
+        self.assertEqual(await store.subscriptions("ann"), given[:1])
+
+
 class ListPageContract(Contract):
     """Conversations in pages, and the rooms of a user."""
 
@@ -1140,6 +1217,7 @@ class StoreContract(
     ConversationContract,
     RoomContract,
     RevocationContract,
+    SubscriptionContract,
     UpdateContract,
     ReadersContract,
 ):
@@ -1174,6 +1252,9 @@ class FailingStoreContract(Contract):
             store.leave("#r", "ann"),
             store.revoke(Revocation("uann"), now=0, most=10),
             store.revocations(0, 10),
+            store.subscribe("ann", PushSubscription("https://push.example.org/1", "key", "auth"), 10),
+            store.unsubscribe("ann", None),
+            store.subscriptions("ann"),
             store.block("ann", "ben", 10),
             store.unblock("ann", "ben"),
             store.blocked("ann"),
@@ -1206,6 +1287,8 @@ class FailingStoreContract(Contract):
         await store.save_progress(Progress({"ben": 2}, {"ben": 1000}))
         await store.revoke(Revocation("uann"), now=0, most=10)
         await store.block("ann", "eve", 10)
+        subscription = PushSubscription("https://push.example.org/1", "key", "auth")
+        await store.subscribe("ann", subscription, 10)
         await self.break_off(store)
         await self.bring_back(store)
         self.assertEqual((await store.read("ben", 0, 10)).entries, entries(answers))
@@ -1216,5 +1299,6 @@ class FailingStoreContract(Contract):
         self.assertFalse(await store.join("#r", "ann", 10))
         self.assertEqual([one.revocation for one in await store.revocations(0, 10)], [Revocation("uann")])
         self.assertEqual(await store.blocked("ann"), ["eve"])
+        self.assertEqual(await store.subscriptions("ann"), [subscription])
         (refused,) = await store.append([message("eve", "ann")])
         self.assertEqual(refused.refused, Error.NOT_ALLOWED)

@@ -34,6 +34,7 @@ from kschat.chat.interfaces import (
     StoreListener,
 )
 from kschat.chat.message import Message
+from kschat.chat.push import PushSubscription
 from kschat.chat.revocation import NumberedRevocation, Revocation
 
 T = TypeVar("T")
@@ -162,6 +163,15 @@ class FarStore:
 
     def blocks(self, user: str, peers: Sequence[str]) -> Deferred[Blocks]:
         return self._reads.ask(lambda: self._store.blocks(user, peers))
+
+    def subscribe(self, user: str, subscription: PushSubscription, most: int) -> Deferred[None]:
+        return self._writes.ask(lambda: self._store.subscribe(user, subscription, most))
+
+    def unsubscribe(self, user: str, endpoint: str | None) -> Deferred[int]:
+        return self._writes.ask(lambda: self._store.unsubscribe(user, endpoint))
+
+    def subscriptions(self, user: str) -> Deferred[list[PushSubscription]]:
+        return self._reads.ask(lambda: self._store.subscriptions(user))
 
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         return self._writes.ask(lambda: self._store.revoke(revocation, now=now, most=most))

@@ -154,6 +154,7 @@ class TestUndelivered(EngineTestCase):
             "newest": newest.mid,
             "senders": ["ann", "dan"],
             "rooms": ["#r"],
+            "conversations": ["ann", "#r"],
         }
         self.assertEqual(daemon.receiver.data(), expected)
 

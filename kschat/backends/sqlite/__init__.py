@@ -13,6 +13,7 @@
 - ``erasure``      erases a user
 - ``queries``      reads from the tables and the ``MemTable`` together
 - ``revoked``      the table of revoked tokens
+- ``subscriptions``  the table of push subscriptions
 - ``outbox``       ``SqliteOutbox``: ``IOutbox``, for hooks; ``hooks`` has its tables
 - ``rows``         converts a message to a row and back
 - ``database``     opens the file: one daemon at a time, schema versions, errors as sentences

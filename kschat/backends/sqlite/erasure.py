@@ -53,6 +53,7 @@ _FORGET: Final = (
     "DELETE FROM participants WHERE conversation IN (SELECT id FROM temp.touched)",
     "DELETE FROM conversations WHERE id IN (SELECT id FROM temp.touched)",
     "DELETE FROM temp.touched",
+    "DELETE FROM subscriptions WHERE user = :user",
     # No user's id begins so.
     """UPDATE users SET name = '#' || id, cursor = 0, floor = 0, given = 0, seen = NULL, rooms = 0 WHERE id = :user""",
 )

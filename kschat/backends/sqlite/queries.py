@@ -12,7 +12,7 @@ from heapq import nlargest
 from itertools import chain, islice
 from typing import Any, Final, TypeAlias
 
-from kschat.backends.sqlite import revoked
+from kschat.backends.sqlite import revoked, subscriptions
 from kschat.backends.sqlite.memtable import MemTable
 from kschat.backends.sqlite.rows import COLUMNS, LINE_COLUMNS, WIDTH, listed_of, message_of
 from kschat.chat.changes import is_update, peer_of, update_of, with_text
@@ -30,6 +30,7 @@ from kschat.chat.interfaces import (
 )
 from kschat.chat.message import Message
 from kschat.chat.mids import MAX_NUMBER, first_mid, number_of, parse_number
+from kschat.chat.push import PushSubscription
 from kschat.chat.revocation import NumberedRevocation
 
 #: What is recent, by conversation.
@@ -318,6 +319,9 @@ class Queries:
         encoded = name.encode()
         reacted = [id_ for id_, *of, extra in rows if extra is not None and encoded in extra and user not in of]
         return found, reacted, rows[-1][0] if len(rows) == LOOK_THROUGH else None
+
+    def subscriptions(self, memtable: MemTable, user: str) -> list[PushSubscription]:
+        return subscriptions.listed(self.connection, user)
 
     def revocations(self, memtable: MemTable, after: int, limit: int) -> list[NumberedRevocation]:
         return revoked.after(self.connection, after, limit)

@@ -34,6 +34,7 @@ from kschat.chat.interfaces import (
     StoreUnavailable,
 )
 from kschat.chat.message import Message
+from kschat.chat.push import PushSubscription
 from kschat.chat.revocation import NumberedRevocation, Revocation
 from kschat.outage_log import OutageLog
 
@@ -166,6 +167,15 @@ class SqliteStore:
 
     def blocks(self, user: str, peers: Sequence[str]) -> Deferred[Blocks]:
         return self._reader.ask(Queries.blocks, user, peers) if self._running else _stopped()
+
+    def subscribe(self, user: str, subscription: PushSubscription, most: int) -> Deferred[None]:
+        return self._writer.do(Transactions.subscribe, user, subscription, most) if self._running else _stopped()
+
+    def unsubscribe(self, user: str, endpoint: str | None) -> Deferred[int]:
+        return self._writer.do(Transactions.unsubscribe, user, endpoint) if self._running else _stopped()
+
+    def subscriptions(self, user: str) -> Deferred[list[PushSubscription]]:
+        return self._reader.ask(Queries.subscriptions, user) if self._running else _stopped()
 
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         return self._writer.do(Transactions.revoke, revocation, now, most) if self._running else _stopped()

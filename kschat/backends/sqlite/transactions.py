@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, Final
 
-from kschat.backends.sqlite import revoked, updates
+from kschat.backends.sqlite import revoked, subscriptions, updates
 from kschat.backends.sqlite.appender import MessageAppender
 from kschat.backends.sqlite.database import Database, FileIdentity, SchemaVersions, Settings
 from kschat.backends.sqlite.erasure import Erasure
@@ -23,6 +23,7 @@ from kschat.chat.conversations import conversation_key, is_room
 from kschat.chat.interfaces import BlockListFull, Progress, RoomFull, Stored, TooManyRooms
 from kschat.chat.message import Message
 from kschat.chat.mids import first_mid, number_of, parse_number
+from kschat.chat.push import PushSubscription
 from kschat.chat.revocation import Revocation
 
 #: Messages, bytes of messages, and inbox rows of messages to rooms after which a round of indexing begins. A larger
@@ -264,6 +265,17 @@ class Transactions:
         removed = self._execute("DELETE FROM blocks WHERE user = ? AND peer = ?", (user.id, blocked.id)).rowcount
         self._identities.blocks(name, peer, False)
         return removed > 0
+
+    def subscribe(self, name: str, subscription: PushSubscription, most: int) -> None:
+        """Keep a push subscription."""
+        user = self._identities.user(name)
+        assert user is not None
+        subscriptions.keep(self.database.connection, user.id, subscription, most)
+
+    def unsubscribe(self, name: str, endpoint: str | None) -> int:
+        """Forget a push subscription, or all of a user; return how many."""
+        user = self._identities.user(name, make=False)
+        return 0 if user is None else subscriptions.forget(self.database.connection, user.id, endpoint)
 
     def revoke(self, revocation: Revocation, now: int, most: int) -> None:
         """Keep a revocation. Raises RevocationsFull, without any change."""

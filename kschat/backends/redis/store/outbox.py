@@ -33,7 +33,7 @@ from kschat.backends.redis.client import packing
 from kschat.backends.redis.store.client import StoreClient
 from kschat.backends.redis.store.codec import StoredError, id_of, number_of_id, unpacked_places
 from kschat.chat.conversations import is_room
-from kschat.chat.mids import mid_of
+from kschat.chat.mids import COUNT_BITS, mid_of
 from kschat.chat.outbox import (
     MAX_MARKS,
     Backlog,
@@ -228,9 +228,10 @@ def _messages(id_: bytes, fields: Sequence[bytes]) -> list[Logged]:
         at = int(id_.partition(b"-")[0])
         rooms = iter(fields[3::2])
         listed = []
-        for start in range(0, len(values), 5):
-            number, suffix, sender, recipient, offset = values[start : start + 5]
-            mid = mid_of(number_of_id(number.encode()), suffix)
+        for start in range(0, len(values), 6):
+            first, count, suffix, sender, recipient, offset = values[start : start + 6]
+            number = number_of_id(first.encode()) if isinstance(first, str) else first << COUNT_BITS | count
+            mid = mid_of(number, suffix)
             if is_room(recipient):
                 listed.append(Logged(mid, sender, recipient, at, unpacked_places(next(rooms))))
             else:

@@ -23,6 +23,8 @@ Keys, each after the prefix and a colon (a conversation is ``#room``, or the two
     m:#ROOM    hash    the members: how many messages each has sent, and how many of others each has read
     o:N:#ROOMUSER zset each message of a member in a room: its number among the member's, by its number in the room
     b:USER  set     whom the user blocks; how many these are of all users stands in g (blocks)
+    p:USER     hash    the user's push subscriptions: of each endpoint a number that rises, and the two keys
+    p          hash    whose each endpoint is
     t, t:n, t:u  hash, zsets  revoked tokens: each by its key; their numbers; when they are forgotten
     q:USER     text    when the user may send a full burst again, in milliseconds; only if sending is limited
     n:#ROOM    hash    how many inboxes still hold a message; only if the number of messages is limited
@@ -96,6 +98,7 @@ from kschat.chat.interfaces import (
 )
 from kschat.chat.message import DELETE, EDIT, Error, Message
 from kschat.chat.mids import COUNT_BITS, MAX_COUNT, number_of, parse_number, renumbered
+from kschat.chat.push import PushSubscription
 from kschat.chat.revocation import NumberedRevocation, Revocation
 from kschat.counters import Counters
 
@@ -386,6 +389,20 @@ class RedisStore:
         asked = self._client.write("block", lambda: packing.pack(*self._client.head(), what, user, peer, most))
         return asked.addCallback(lambda answer: self._done(answer, answer == 1, BlockListFull))
 
+    def subscribe(self, user: str, subscription: PushSubscription, most: int) -> Deferred[None]:
+        one = subscription
+        asked = self._client.write(
+            "subscribe",
+            lambda: packing.pack(*self._client.head(), user, one.endpoint, one.p256dh, one.auth, most),
+        )
+        return asked.addCallback(lambda answer: self._done(answer, None))
+
+    def unsubscribe(self, user: str, endpoint: str | None) -> Deferred[int]:
+        asked = self._client.write(
+            "unsubscribe", lambda: packing.pack(*self._client.head(), user, "" if endpoint is None else endpoint)
+        )
+        return asked.addCallback(lambda answer: self._done(answer, answer))
+
     def erase(self, user: str) -> Deferred[int]:
         """See ``IStore``. All keys are looked through, and all messages in rooms."""
         erasure = Erasure(
@@ -518,6 +535,9 @@ class RedisStore:
         asked = self._client.read("blocks", packing.pack(user, list(peers)))
         return asked.addCallback(_blocks, peers)
 
+    def subscriptions(self, user: str) -> Deferred[list[PushSubscription]]:
+        return self._client.ask("HGETALL", f"{self._client.prefix}p:{user}").addCallback(_subscriptions)
+
     def revocations(self, after: int, limit: int) -> Deferred[list[NumberedRevocation]]:
         return self._client.read("revocations", after, limit).addCallback(listed_revocations)
 
@@ -589,3 +609,10 @@ def _blocks(answer: Sequence[int], peers: Sequence[str]) -> Blocks:
     """What the script ``blocks`` has answered: 1 if the user blocks the peer, and 2 if it is the other way round."""
     pairs = list(zip(peers, answer, strict=True))
     return Blocks(frozenset(peer for peer, how in pairs if how & 1), frozenset(peer for peer, how in pairs if how & 2))
+
+
+def _subscriptions(found: Sequence[bytes]) -> list[PushSubscription]:
+    """The hash of a user's push subscriptions, in the order of their numbers."""
+    kept = [(endpoint, value.split()) for endpoint, value in zip(found[::2], found[1::2], strict=True)]
+    kept.sort(key=lambda one: int(one[1][0]))
+    return [PushSubscription(endpoint.decode(), key.decode(), auth.decode()) for endpoint, (_, key, auth) in kept]

@@ -9,6 +9,7 @@
 -- @include "eraseMessage"
 -- @include "facts"
 -- @include "forgetInbox"
+-- @include "forgetSubscription"
 -- @include "ownKey"
 -- @include "refusal"
 -- @include "release"
@@ -113,6 +114,9 @@ local function forget_user()
   local blocked = call('SCARD', prefix .. 'b:' .. user)
   if blocked > 0 then
     call('HINCRBY', prefix .. 'g', 'blocks', -blocked)
+  end
+  for _, endpoint in ipairs(call('HKEYS', prefix .. 'p:' .. user)) do
+    forget_subscription(user, endpoint)
   end
   forget_inbox(user)
   call('ZREM', prefix .. 'x:age:i', 'i' .. user)
