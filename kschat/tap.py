@@ -454,7 +454,7 @@ def _make_hooks(config: Config, reactor: Any, wall: WallClock, *, chat: Chat, co
     context = chat.context
     if context.store.outbox is None:
         name = "hooks_url" if config.hooks_url else "push_key"
-        raise ConfigError(f"{name}: the store {config.store} has no outbox, which events are made from")
+        raise ConfigError(f"{name}: the store has no outbox, which events are made from")
     hooks = Hooks(
         context.store,
         context.operations.presence,
