@@ -34,7 +34,7 @@ from bench.process import machine
 from bench.services import Services, missing
 from bench.spawn import PeerError
 from bench.stats import percentile
-from kschat.backends.redis.store.rounds import ROUND_INTERVAL
+from kschat.backends.rounds import ROUND_INTERVAL
 from kschat.backends.sqlite.store import TIDY_EVERY
 from tests.support.launch import REPOSITORY
 

@@ -1,9 +1,9 @@
 """``python -m bench.store``: what the stores cost by themselves, without a daemon around them.
 
 Prints, for each store and size of batch, messages a second and CPU of this whole process a message (appends in flight
-as the daemon has them; what Redis uses is not in it), the latency of an append, and beside it the latency of a bare
-fdatasync on the same disk. Then it fills an SQLite store with many messages and prints how long the questions take
-that a connecting client asks.
+as the daemon has them; what Redis and PostgreSQL use is not in it), the latency of an append, and beside it the latency
+of a bare fdatasync on the same disk. Then it fills an SQLite store with many messages and prints how long the questions
+take that a connecting client asks.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 from msgspec import Raw
 from twisted.internet.defer import Deferred, gatherResults
@@ -34,6 +35,7 @@ from kschat.backends.sqlite.database import connect
 from kschat.chat.interfaces import IStore
 from kschat.chat.message import Message
 from kschat.chat.mids import Mids
+from tests.support.postgresql import PostgreSQL
 
 _BODY = Raw(b'"' + b"x" * 150 + b'"')
 
@@ -87,6 +89,42 @@ async def appended(store: IStore, work: Sequence[list[Message]], in_flight: int)
 
 async def costs(reactor: Any, directory: Path, options: argparse.Namespace, running: services.Services) -> None:
     """The table of appends."""
+    database = await started_postgresql()
+    try:
+        await table(reactor, directory, options, running=running, database=database)
+    finally:
+        if database is not None:
+            database.stop()
+
+
+async def started_postgresql() -> PostgreSQL | None:
+    """A server; None where there is none to be had."""
+    try:
+        database = PostgreSQL()
+    except SkipTest:
+        return None
+    await database.start()
+    return database
+
+
+def postgresql_store(url: str, reactor: Any) -> IStore:
+    """A store there."""
+    from kschat.backends.postgresql.settings import Settings as PostgresqlSettings
+    from kschat.backends.postgresql.store import PostgresqlStore
+
+    store: IStore = PostgresqlStore(PostgresqlSettings(url=url), reactor)
+    return store
+
+
+async def table(
+    reactor: Any,
+    directory: Path,
+    options: argparse.Namespace,
+    *,
+    running: services.Services,
+    database: PostgreSQL | None,
+) -> None:
+    """A line for each store and size of batch."""
     print(show("fdatasync of 4 kB:", synced(directory, 4096)))
     print(f"{options.users} users, {'with' if options.cids else 'no'} cids, {options.in_flight} appends in flight")
     for size in options.sizes:
@@ -95,7 +133,7 @@ async def costs(reactor: Any, directory: Path, options: argparse.Namespace, runn
         )
         count = sum(map(len, work))
         plain = 0.0
-        for name in ("memory", "full", "normal", "redis"):
+        for name in ("memory", "full", "normal", "redis", "postgresql"):
             store: IStore
             if name == "memory":
                 store = MemoryStore(10**6, 10**9)
@@ -104,6 +142,11 @@ async def costs(reactor: Any, directory: Path, options: argparse.Namespace, runn
                     continue
                 settings = redis.Settings(url=running.get("redis").url, prefix=f"b{size}")
                 store = redis.RedisStore(settings, reactor)
+            elif name == "postgresql":
+                if database is None:
+                    continue
+                database.do("DROP SCHEMA IF EXISTS kschat CASCADE")
+                store = postgresql_store(database.url, reactor)
             else:
                 path = str(directory / f"{name}{size}.db")
                 store = SqliteStore(Settings(path, "full" if name == "full" else "normal"), reactor, reactor)
@@ -115,7 +158,7 @@ async def costs(reactor: Any, directory: Path, options: argparse.Namespace, runn
             each = used / count * 1e6
             plain = each if name == "memory" else plain
             print(
-                f"batch {size:4} {name:6} {count / seconds:10,.0f} messages/s {each:7.1f} us CPU each "
+                f"batch {size:4} {name:10} {count / seconds:10,.0f} messages/s {each:7.1f} us CPU each "
                 f"({each - plain:+7.1f}) {show('append', latencies)}",
                 flush=True,
             )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from os import SEEK_END
 from signal import SIGKILL, SIGTERM, Signals
 from types import MappingProxyType
 from typing import Any
 
 from twisted.internet import defer
+from twisted.internet.error import ProcessExitedAlready
 
 from chaos.signs import is_fault
 from tests.support.launch import REPOSITORY, NotServing, Process, command, environment
@@ -127,6 +129,8 @@ class Daemon:
         process = self._process
         assert process is not None
         if not process.ended.called:
-            self._transport.signalProcess(number.value)
+            # Of one that could not start the end may be told of in a moment.
+            with suppress(ProcessExitedAlready):
+                self._transport.signalProcess(number.value)
             await process.ended.addTimeout(END, self._reactor)
         return process.status

@@ -8,8 +8,8 @@ from typing import Any
 
 from twisted.internet.task import deferLater
 
+from kschat.backends.generations import GENERATION
 from kschat.backends.redis import RedisStore, Settings
-from kschat.backends.redis.store.codec import GENERATION
 from kschat.chat.interfaces import IStore
 
 __all__ = ["GENERATION", "open_store"]

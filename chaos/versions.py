@@ -9,8 +9,13 @@ import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from tests.support.launch import REPOSITORY
+
+#: While no version is released: how many merges ago the tree is that stands for one. It has to know the settings of the
+#: run.
+BACK: Final = 20
 
 
 class VersionMissing(Exception):
@@ -43,9 +48,9 @@ class Version:
 
 
 def latest() -> str:
-    """The release before this version: the newest tag, or, while nothing is released, what main was 100 commits ago."""
+    """The release before this version: the newest tag, or, while nothing is released, the tree of some merges ago."""
     tags = _git("tag", "--list", "v*", "--merged", "HEAD", "--sort=-creatordate").decode().split()
-    return tags[0] if tags else "HEAD~100"
+    return tags[0] if tags else _git("rev-list", "--merges", f"--skip={BACK}", "--max-count=1", "HEAD").decode().strip()
 
 
 def _git(*arguments: str) -> bytes:

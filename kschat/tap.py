@@ -454,7 +454,8 @@ def _make_push_consumer(config: Config, push: PushClient, chat: Chat) -> PushCon
 def _make_hooks(config: Config, reactor: Any, wall: WallClock, *, chat: Chat, consumers: Sequence[Consumer]) -> Hooks:
     context = chat.context
     if context.store.outbox is None:
-        raise ConfigError(f"hooks_url: the store {config.store} has no outbox, which events are made from")
+        name = "hooks_url" if config.hooks_url else "push_key"
+        raise ConfigError(f"{name}: the store has no outbox, which events are made from")
     hooks = Hooks(
         context.store,
         context.operations.presence,

@@ -350,9 +350,21 @@ class TestRefusals(ConfigTestCase):
             ("ping_timeout", "inf", "is not a number of seconds"),
             ("max_connections", "0", "is less than 1 connections"),
             ("max_connections", "9" * 5000, "is not a whole number of connections"),
-            ("store", "sqlite:", "is not a store: write memory, redis, none or sqlite:kschat.db"),
-            ("store", "memory:", "is not a store: write memory, redis, none or sqlite:kschat.db"),
-            ("store", "redis:", "is not a store: write memory, redis, none or sqlite:kschat.db"),
+            (
+                "store",
+                "sqlite:",
+                "is not a store: write memory, redis, none, sqlite:kschat.db or postgresql://kschat@localhost/kschat",
+            ),
+            (
+                "store",
+                "memory:",
+                "is not a store: write memory, redis, none, sqlite:kschat.db or postgresql://kschat@localhost/kschat",
+            ),
+            (
+                "store",
+                "redis:",
+                "is not a store: write memory, redis, none, sqlite:kschat.db or postgresql://kschat@localhost/kschat",
+            ),
             ("store_sync", "off", "is not one of: full, normal"),
             ("retention_days", "-1", "is less than 0 days"),
             ("access_log", "perhaps", "is neither true nor false"),
@@ -885,7 +897,7 @@ class TestBackends(ConfigTestCase):
     def test_rabbitmq_goes_with_no_store_that_other_daemons_cannot_read(self):
         for store in ({}, {"store": "memory"}, {"store": "sqlite:x.db"}, {"demo": "true"}):
             sentence = self.refusal({"amqp": "amqp://localhost/", **store}, {} if "demo" in store else KEY)
-            self.assertIn("give the store redis (and redis), or none (relay mode", sentence)
+            self.assertIn("give the store redis (and redis) or postgresql://…, or none (relay mode", sentence)
 
     def test_the_redis_store_needs_redis_and_rabbitmq(self):
         self.assertIn("give redis too", self.refusal({"store": "redis"}, KEY))

@@ -20,10 +20,17 @@ from kschat.api import http as api_http
 from kschat.api import keys as api_keys
 from kschat.api import types as api_types
 from kschat.backends import jwks
+from kschat.backends import rounds as store_rounds
 from kschat.backends.amqp import Settings as AmqpSettings
 from kschat.backends.amqp import address, publish_plan, publisher, queues
 from kschat.backends.amqp import connection as amqp_connection
 from kschat.backends.amqp import router as amqp_router
+from kschat.backends.postgresql import address as postgresql_address
+from kschat.backends.postgresql import erasure as postgresql_erasure
+from kschat.backends.postgresql import jobs as postgresql_jobs
+from kschat.backends.postgresql import readers as postgresql_readers
+from kschat.backends.postgresql import writer as postgresql_writer
+from kschat.backends.postgresql.settings import PATIENCE
 from kschat.backends.redis.bus import outbox, presence_registry
 from kschat.backends.redis.bus.heartbeat import Heartbeat
 from kschat.backends.redis.client import redis_client
@@ -326,7 +333,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(rounds.STEP_ENTRIES),
         size(rounds.STEP_BYTES),
         f"{rounds.STEP_MILLISECONDS} ms",
-        f"{rounds.REST:g} times",
+        f"{store_rounds.REST:g} times",
     ),
     "the `cid` of an update, in Redis": (),
     "bytes of a first message that a store reads for a repeat of it": (many(interfaces.MAX_READ_BACK),),
@@ -340,7 +347,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{many(rounds.STEP_ENTRIES)} entries",
         size(rounds.STEP_BYTES),
         f"{rounds.STEP_MILLISECONDS} ms",
-        f"{rounds.REST:g} times",
+        f"{store_rounds.REST:g} times",
     ),
     "wait of retention while Redis writes a snapshot or a new append-only file": (
         f"{retention.MAX_SAVING / 60:g} minutes",
@@ -375,6 +382,23 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         seconds(AmqpSettings(url="").patience),
     ),
     "commands that Redis has not answered": (many(redis_client.MAX_UNANSWERED),),
+    "messages, and bytes of them, of one statement in PostgreSQL; a single batch may have more": (
+        many(postgresql_jobs.MAX_MESSAGES),
+        size(postgresql_jobs.MAX_BYTES),
+        f"{postgresql_writer.MAX_IN_FLIGHT} in flight",
+    ),
+    "questions that PostgreSQL has not answered, for each of two pools of 2 connections": (
+        many(postgresql_readers.MAX_UNANSWERED),
+    ),
+    "the wait for an answer of PostgreSQL; for a connection to one of its hosts": (
+        seconds(PATIENCE),
+        seconds(postgresql_address.CONNECT_SECONDS),
+    ),
+    "one step of retention, or of erasing a user, in PostgreSQL; the rest after one of retention": (
+        f"{many(postgresql_erasure.STEP_MESSAGES)} messages",
+        f"{many(postgresql_erasure.STEP_ROWS)} rows",
+        f"{store_rounds.REST:g} times",
+    ),
     "a user's id; `cid`; `rno`": (
         f"{MAX_ID} and {longest(incoming.Send, 'cid')} characters",
         f"{incoming.MAX_RNO} bytes",

@@ -49,6 +49,7 @@ ALLOWED = {
         "twisted",
         "OpenSSL",
         "pika",
+        "psycopg",
         "txredisapi",
         "hiredis",
         "kschat.chat",
@@ -140,7 +141,7 @@ KNOWN_CIRCLES: set[frozenset[str]] = set()
 KNOWN_PRIVATES: set[str] = set()
 
 #: Libraries whose privates compat modules alone may touch.
-LIBRARIES = ("twisted", "autobahn", "pika", "txredisapi", "OpenSSL")
+LIBRARIES = ("twisted", "autobahn", "pika", "psycopg", "txredisapi", "OpenSSL")
 
 #: Names of a namedtuple that are public in spite of their underscore.
 PUBLIC = {"_asdict", "_fields", "_make", "_replace"}

@@ -27,7 +27,10 @@ OTHERS = {
 #: The parts of the navigation, and what each page is called there.
 PARTS = {
     "Writing a client": ("guide", "clients", "page", "tokens", "api", "hooks", "asking", "commands", "examples"),
-    "Running it": ("operations", "admin", "configuration", "storage", "proxies", "security", "metrics", "push"),
+    "Running it": (
+        *("operations", "runbook", "admin", "configuration", "storage", "proxies"),
+        *("containers", "cloud-foundry", "security", "metrics", "push"),
+    ),
     "Coming and deciding": ("first-minute", "migration", "compatibility", "performance", "bench", "conformance"),
     "Inside": ("architecture", "library", "reference", "contributing", "reporting", "changes", "licence"),
 }

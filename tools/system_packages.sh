@@ -4,7 +4,7 @@
 #
 #     system_packages.sh venv PYTHON    the modules that `PYTHON -m venv` needs
 #     system_packages.sh browser        Node.js, npm and Chromium, for the tests
-#     system_packages.sh services       RabbitMQ and Redis, for the tests and the bench, which start their own
+#     system_packages.sh services       RabbitMQ, Redis and PostgreSQL, for the tests and the bench, which start their own
 #     system_packages.sh proxies        nginx, haproxy and Apache, for the tests, which start their own
 #     system_packages.sh operations     systemd's tools, logrotate and Prometheus, for the tests of deploy/
 #     system_packages.sh clock          libfaketime, for the tests that set a daemon's clock
@@ -28,6 +28,9 @@ case "${1:-}" in
         test -x /usr/lib/rabbitmq/bin/rabbitmq-server || wanted="$wanted rabbitmq-server"
         command -v redis-server >/dev/null || wanted="$wanted redis-server"
         command -v curl >/dev/null || wanted="$wanted curl"
+        # Its programs are in a directory of its version, and on nobody's path.
+        ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null ||
+            wanted="$wanted postgresql"
         ;;
     proxies)
         # Their programs are on the path only of root.

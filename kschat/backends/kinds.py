@@ -5,7 +5,7 @@ To add a store, write a module that implements ``IStore`` and exports a ``StoreK
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,6 +56,21 @@ class Look(Protocol):
     def __call__(self, argument: str, /) -> str: ...
 
 
+class Probe(Protocol):
+    """Tries whether a daemon that starts now could use it, also on other machines, and changes nothing.
+
+    Args:
+        config: the daemon's configuration.
+        argument: what follows the store's name.
+        reactor: the real one.
+
+    Returns:
+        What was found, for a line that says that all is well. Fails with an error whose text is one sentence.
+    """
+
+    def __call__(self, config: Any, argument: str, reactor: Any, /) -> Awaitable[str]: ...
+
+
 def _no_files(argument: str) -> Sequence[Path]:
     """Messages are elsewhere."""
     return ()
@@ -74,12 +89,15 @@ class StoreKind(msgspec.Struct, frozen=True, kw_only=True):
         example: a value of the setting that works.
         shared: whether several daemons may use it at once. Those need a router between them, and a router such a store.
         keeps: whether a message outlives its delivery.
+        hooks: whether it keeps what events for a back end are made from (``IStore.outbox``).
         needs: settings that have to be given too, each with the end of the sentence that asks for it.
         settings: those that mean something with this store alone, or with few.
         make: makes one.
         check: looks at the argument.
         files: the files in which messages are kept, given the argument.
         look: looks whether it could be used, where this machine alone can tell; None where it can't.
+        probe: tries whether it could be used, where it is a server of the store's own; None where it is none, or one
+            that another setting names.
     """
 
     name: str
@@ -87,12 +105,14 @@ class StoreKind(msgspec.Struct, frozen=True, kw_only=True):
     example: str
     shared: bool
     keeps: bool
+    hooks: bool = True
     needs: Mapping[str, str] = {}
     settings: tuple[str, ...] = ()
     make: MakeStore
     check: CheckArgument = _anything
     files: Callable[[str], Sequence[Path]] = _no_files
     look: Look | None = None
+    probe: Probe | None = None
 
 
 class Backends(msgspec.Struct, frozen=True):

@@ -74,6 +74,8 @@ async def try_all(config: Config, reactor: Any, backends: Backends = BACKENDS) -
     kind, argument = backends.store(config.store)
     if kind.look is not None:
         parts.append(("store", _later(kind.look, argument)))
+    if kind.probe is not None:
+        parts.append(("store", partial(kind.probe, config, argument, reactor)))
     if config.amqp:
         parts.append(("amqp", partial(amqp.probe, amqp.settings_of(config), reactor)))
     parts += [

@@ -116,7 +116,7 @@ def _path(options: Options, environ: Mapping[str, str], of_redis: str) -> str:
     kind, _, path = store.partition(":")
     if kind == "sqlite" and path:
         return path
-    reason = f"Redis keeps the messages: {of_redis}" if store == "redis" else f"the store {store} keeps no file"
+    reason = f"Redis keeps the messages: {of_redis}" if store == "redis" else f"the store {kind} keeps no file"
     raise ConfigError(f"store: {reason}")
 
 

@@ -103,6 +103,8 @@ def _done(
             raise ConfigError(f"revoke: {error} (no daemon answers at {control})") from None
         return f"in {path}, which no daemon uses now"
     where = f"no daemon answers at {control}" if control else "name the daemon's control socket: --control PATH"
+    if kind == "postgresql":
+        raise ConfigError(f"revoke: a daemon writes it to the store {kind}: {where}; or use the API")
     raise ConfigError(f"revoke: the store {store} keeps nothing while no daemon runs: {where}")
 
 

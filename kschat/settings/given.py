@@ -1,10 +1,8 @@
 """A value and its source, and the error sentence for an invalid one."""
 
-import re
-
 import msgspec
 
-from kschat.settings.setting import Setting, Value
+from kschat.settings.setting import Setting, Value, without_credentials
 
 DEFAULTS = "the defaults"
 FROM_PORT = "the environment (PORT)"
@@ -38,7 +36,7 @@ def fault_of(setting: Setting, value: object, origin: str, reason: str) -> Confi
     """The error that a ``value`` of ``setting`` is: ``reason`` ends the sentence. Shows no password of a URL."""
     shown = "the value" if setting.about.masked else repr(",".join(value) if isinstance(value, tuple) else value)
     # A URL that was given to the wrong setting.
-    shown = re.sub(r"(://)[^\s'\"]*@", r"\1…@", shown)
+    shown = without_credentials(shown)
     if len(shown) > MAX_SHOWN:
         shown = shown[:MAX_SHOWN] + "…"
     return ConfigError(f"{setting.name}: {shown} from {origin} {reason}")

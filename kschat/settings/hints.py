@@ -235,6 +235,8 @@ def store(text: str, examples: Mapping[str, str]) -> str:
         return "use memory"
     if kind.lower() in ("redis", "rediss", "redis+sentinel", "rediss+sentinel"):
         return "use redis" if not rest else "use redis, and give the URL to the setting redis"
+    if kind.lower() in ("postgres", "postgresql", "pgsql", "psql", "pg"):
+        return "use postgresql://user:password@host:5432/database"
     if word in ("rabbitmq", "amqp", "relay", "null", "no", "off", "false") or kind in ("amqp", "amqps"):
         return "use none (relay mode), and give the URL of RabbitMQ to the setting amqp"
     if colon and kind.lower() in ("sqlite", "sqlite3", "file"):

@@ -16,7 +16,7 @@ from kschat.backends.table import BACKENDS
 from kschat.settings.given import DEFAULTS, FROM_PORT, ConfigError, Given, fault_of, reason_of
 from kschat.settings.model import SETTINGS, Config
 from kschat.settings.services import KINDS, VARIABLE, bound_services
-from kschat.settings.setting import Setting, Unfit
+from kschat.settings.setting import Setting, Unfit, without_credentials
 from kschat.settings.validation import check
 
 #: Variables that begin like settings but are for the tests and the benchmark, whose daemons inherit them, or
@@ -54,7 +54,7 @@ def masked_sources(argv_values: Mapping[str, str], environ: Mapping[str, str]) -
     return [
         (name, str(there.value), there.origin)
         for name, there in given.items()
-        if SETTINGS[name].about.masked and there.value
+        if there.value and (SETTINGS[name].about.masked or without_credentials(str(there.value)) != there.value)
     ]
 
 

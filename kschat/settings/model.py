@@ -123,8 +123,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         About(
             "Where messages are kept: `sqlite:PATH`, a file (with `-wal`, `-shm`, `.lock` and `.given` beside it), "
             "created if it does not exist, for one daemon; `redis`, for any number of daemons (needs `redis` and "
-            "`amqp`); `memory`, lost when the process exits; or `none`: relay mode (see `amqp`), which stores "
-            "nothing. In a demo the default is `memory`."
+            "`amqp`); `postgresql://user:password@host:5432/database`, for one daemon, or with `amqp` for any number "
+            "(see [storage](storage.md#postgresql)); `memory`, lost when the process exits; or `none`: relay mode (see "
+            "`amqp`), which stores nothing. In a demo the default is `memory`."
         ),
     ] = "sqlite:kschat.db"
     store_sync: Annotated[
@@ -156,7 +157,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "RabbitMQ, which carries messages between daemons: "
             "`amqp://user:password@host:5672/vhost?heartbeat=60`, or `amqps://…`. Of a cluster, several hosts: "
             "`amqp://user:password@host:5672,host:5672/vhost` (see [operations](operations.md#a-cluster-of-rabbitmq)). "
-            "Needs the store `redis` or `none`. Empty: this daemon works alone.",
+            "Needs the store `redis`, `postgresql://…` or `none`. Empty: this daemon works alone.",
             masked=True,
         ),
     ] = ""

@@ -5,6 +5,7 @@ Knows nothing of any particular setting (``model`` does) nor of files and enviro
 
 import json
 import math
+import re
 from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
 import msgspec
@@ -15,6 +16,11 @@ Value: TypeAlias = str | bool | int | float | tuple[str, ...]
 Kind: TypeAlias = Literal["text", "flag", "whole", "number", "list"]
 
 MASK = "(masked)"
+
+
+def without_credentials(text: str) -> str:
+    """``text`` without the user and the password of a URL in it."""
+    return re.sub(r"(password=)[^&\s'\"]*", r"\1…", re.sub(r"(://)[^\s'\"]*@", r"\1…@", text))
 
 
 class Unfit(ValueError):
@@ -99,12 +105,13 @@ class Setting(msgspec.Struct, frozen=True):
         raise self._unfit(value)
 
     def to_toml(self, value: Value) -> str:
-        """``value`` in TOML's spelling; a masked setting shows only whether it was given."""
+        """``value`` in TOML's spelling; a masked setting shows only whether it was given, and a URL no password."""
         if self.about.masked and value:
             value = MASK
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, str):
+            value = without_credentials(value)
             # A JSON string is a TOML string but for DEL, which TOML wants escaped.
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         if isinstance(value, tuple):

@@ -145,6 +145,9 @@ def _check_hooks(config: Config, backends: Backends, fault: Callable[[str, str],
             raise fault(name, "needs hooks_secret_file too, by which your back end knows the daemon")
     if config.hooks_url and not backends.store(config.store)[0].keeps:
         raise fault("hooks_url", "needs a store that keeps messages: in relay mode events have nothing to be made from")
+    for name in ("hooks_url", "push_key"):
+        if getattr(config, name) and not backends.store(config.store)[0].hooks:
+            raise fault(name, "can't be used with this store: use sqlite:PATH for one daemon, or redis for many")
     for name in ("hooks_secret_file", "hooks_ca"):
         if getattr(config, name) and not (config.ask_url or config.hooks_url):
             raise fault(name, "is of no use without ask_url or hooks_url")
@@ -248,8 +251,14 @@ def _check_backends(config: Config, backends: Backends, fault: Callable[[str, st
     if config.amqp and not kind.shared:
         raise fault(
             "amqp",
-            "cannot be used with a store that other daemons cannot read: give the store redis (and redis), or none "
-            "(relay mode, as the tutorial's server: at most once), or leave amqp out",
+            "cannot be used with a store that other daemons cannot read: give the store redis (and redis) or "
+            "postgresql://…, or none (relay mode, as the tutorial's server: at most once), or leave amqp out",
+        )
+    if config.amqp and kind.keeps and not (config.redis or config.redis_pub):
+        raise fault(
+            "amqp",
+            "needs Redis as the bus, by which daemons tell each other of edits and presence: give redis too, such as "
+            "redis://localhost:6379/0",
         )
     if config.amqp:
         _check_amqp(config.amqp, fault)

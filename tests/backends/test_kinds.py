@@ -50,7 +50,8 @@ class NewcomerTests(unittest.TestCase):
 
     async def test_it_is_checked_by_what_it_says(self) -> None:
         for settings, reason in [
-            ({"store": "logged"}, "is not a store: write memory, redis, none, sqlite:kschat.db or logged:chat.log"),
+            ({"store": "logged"}, "is not a store: write memory, redis, none, sqlite:kschat.db, "),
+            ({"store": "logged"}, "postgresql://kschat@localhost/kschat or logged:chat.log"),
             ({"store": "loged:x"}, "use logged:chat.log"),
             ({"amqp_exchange": ""}, "needs a name for nothing"),
             ({"amqp": "amqp://localhost/"}, "cannot be used with a store that other daemons cannot read"),
@@ -84,6 +85,6 @@ class TableTests(unittest.SynchronousTestCase):
         config = load({"secret": SECRET}, {})
         for kind in BACKENDS.stores:
             if kind.name != "redis":
-                argument = "x.db" if kind.argument else ""
+                argument = kind.example.partition(":")[2]
                 store = kind.make(config, argument, reactor=real_reactor(), wall=lambda: 0.0, counters=Counters())
                 self.assertEqual(store.keeps, kind.keeps, kind.name)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat.backends.generations import GENERATION
 from kschat.backends.redis.store.codec import (
-    GENERATION,
     BatchEncoder,
     StoredError,
     answers,

@@ -12,9 +12,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
+from kschat.backends.generations import GENERATION
 from kschat.backends.redis import RedisStore
 from kschat.backends.redis.client import redis_client
-from kschat.backends.redis.store.codec import GENERATION
 from kschat.chat.interfaces import IRouter, RouterListener, Stored
 from kschat.chat.message import Error
 from tests.backends.redis_stores import StoreTestCase

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from twisted.internet.task import deferLater
 
+from kschat.backends.generations import GENERATION
 from kschat.backends.redis import RedisStore
-from kschat.backends.redis.store.codec import GENERATION
 from kschat.backends.redis.store.restored import restored
 from kschat.chat.interfaces import InboxPage, InboxState, Progress, StoreUnavailable
-from tests.backends.redis_stores import Listener, StoreTestCase
+from tests.backends.redis_stores import StoreTestCase
+from tests.backends.stores import Listener
 from tests.contracts.istore import entries, offsets
 from tests.contracts.made import message, to
 from tests.support.redis import Redis

@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat.backends.generations import GENERATION
 from kschat.backends.redis import RedisStore
-from kschat.backends.redis.store.codec import GENERATION
 from kschat.backends.redis.store.retention import (
     HURRIED_REST,
     LOCK_MILLISECONDS,
@@ -19,7 +19,8 @@ from kschat.backends.redis.store.retention import (
     SAVING_INTERVAL,
     Retention,
 )
-from kschat.backends.redis.store.rounds import REST, ROUND_INTERVAL, STEP_ENTRIES, STEP_PAUSE
+from kschat.backends.redis.store.rounds import STEP_ENTRIES
+from kschat.backends.rounds import REST, ROUND_INTERVAL, STEP_PAUSE
 from kschat.chat.interfaces import InboxPage, InboxState, IStore, Progress
 from kschat.chat.message import Message
 from tests.backends.redis_stores import StoreTestCase

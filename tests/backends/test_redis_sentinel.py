@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from twisted.logger import capturedLogs
 
+from kschat.backends.generations import GENERATION
 from kschat.backends.redis.client import redis_client
-from kschat.backends.redis.store.codec import GENERATION
 from tests.backends.redis_stores import StoreTestCase, lines
 from tests.contracts.istore import entries, offsets
 from tests.contracts.made import to

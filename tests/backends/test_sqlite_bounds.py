@@ -453,6 +453,16 @@ class LogTests(RetentionTestCase):
             self.assertEqual(len(told), (number + 1) // 3)
         self.assertLess(2 * CHECKPOINT_BYTES, CHECKPOINT_PAGES * 4096, "the other thread has time to do it")
 
+    def test_in_a_quiet_second_nothing_stays_in_memory(self) -> None:
+        store = self.started()
+        self.turns.result(store.append([message()]))
+        for kept in (1, 0):
+            self.turns.result(store._writer.between(lambda transactions: transactions.look_after()))
+            transactions = store._writer.transactions
+            assert transactions is not None
+            self.assertEqual(len(transactions.memtable), kept)
+        self.assertEqual([entry.offset for entry in self.turns.result(store.read("ben", 0, 10)).entries], [1])
+
     def test_it_begins_after_each_step_of_retention(self) -> None:
         store = self.started(retention_seconds=3600.0)
         self.turns.result(store.append([at(NOW - 9000)]))

@@ -9,7 +9,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 from twisted.web.client import Agent, readBody
 
-from chaos.daemon import Daemon
+from chaos.daemon import Daemon, DaemonFailed
 from chaos.options import PREVIOUS, parse
 from chaos.versions import Version, VersionMissing, latest
 from kschat import __version__
@@ -60,7 +60,18 @@ class VersionTests(unittest.TestCase):
         for name in ("nowhere", "--all", "HEAD:Makefile"):
             self.assertIn("git rev-parse", str(self.assertRaises(VersionMissing, Version, name)))
 
+    async def test_one_that_cannot_start_says_why(self) -> None:
+        daemon = Daemon(real_reactor(), free_port(), SECRET, {"max_batch": "many"})
+        failed = None
+        try:
+            await daemon.start()
+        except DaemonFailed as error:
+            failed = str(error)
+        # Its end may be told of only now.
+        await daemon.abandon()
+        self.assertIn("max_batch: 'many' from the command line", failed or "")
+
     def test_the_command_line(self) -> None:
         self.assertEqual([parse(["--rolling", *more]).before for more in ([], ["--from"])], ["", PREVIOUS])
         self.assertEqual(parse(["--rolling", "--from", "main~3"]).before, "main~3")
-        self.assertRegex(latest(), r"^(v\S+|HEAD~\d+)$")
+        self.assertRegex(latest(), r"^(v\S+|[0-9a-f]{40})$")

@@ -1,4 +1,4 @@
-"""What a test needs beside Python: node with the npm clients, Chromium, RabbitMQ, Redis, nginx, haproxy, libfaketime.
+"""What a test needs beside Python: node with npm clients, Chromium, RabbitMQ, Redis, PostgreSQL, proxies, libfaketime.
 
 Missing things skip the test and are named in the skip. With KSCHAT_TESTS_REQUIRE=1 in the environment, as in CI, they
 fail it: a run that tested nothing must not look like one that passed. What a machine does not allow skips it always.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 from unittest import SkipTest
@@ -53,6 +54,17 @@ def require_redis() -> str:
     if path is None:
         _missing("Redis is not installed (redis-server)")
     return path
+
+
+def require_postgresql() -> Path:
+    """The directory of PostgreSQL's programs, which are on no path; else SkipTest or AssertionError."""
+    if find_spec("psycopg") is None:
+        _missing("psycopg is not installed")
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+    other = shutil.which("postgres")
+    if not found and other is None:
+        _missing("PostgreSQL is not installed (postgresql)")
+    return (found[-1] if found else Path(str(other)).resolve()).parent
 
 
 def require_program(name: str) -> str:

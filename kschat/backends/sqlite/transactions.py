@@ -338,7 +338,9 @@ class Transactions:
             self.index_some()
 
     def look_after(self) -> None:
-        """Maintenance, once a second."""
+        """Maintenance, once a second. In a quiet one, what waits in memory is indexed, and so needs no memory."""
+        if self._quiet and len(self.memtable):
+            self.index_some()
         self.database.look_after(self._quiet)
         self._quiet = True
 

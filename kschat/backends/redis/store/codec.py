@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from kschat.backends.generations import GENERATION
 from kschat.backends.ids import ids_of, written
 from kschat.backends.redis.client import packing
 from kschat.chat.changes import with_text
@@ -16,9 +17,6 @@ from kschat.chat.interfaces import Stored
 from kschat.chat.lines import MAX_LINE, NO_LINE, line_of
 from kschat.chat.message import Changes, Error, Message, Update
 from kschat.chat.mids import COUNT_BITS, MAX_COUNT, MidNumber, mid_of, number_of, suffix_of
-
-#: Offsets of the first generation begin at 1, those of each further one at a multiple of this, and 1 (``hello``).
-GENERATION: Final = 1 << 22
 
 #: What a message is without its number: the rest of the mid, sender, recipient, how they were written, time, cid,
 #: msg, attachments.
@@ -263,16 +261,6 @@ def unpacked_places(places: bytes) -> tuple[tuple[str, int], ...]:
         return tuple(zip(values[::2], map(int, values[1::2]), strict=True))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise StoredError("the places of a stored message can't be read") from None
-
-
-def generation_of(offset: int) -> int:
-    """The generation that an offset belongs to, from 1 on."""
-    return (offset - 1) // GENERATION + 1
-
-
-def ceiling_of(generation: int) -> int:
-    """The greatest offset of a generation."""
-    return generation * GENERATION
 
 
 def _offset_of(place: bytes) -> int:

@@ -12,7 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from kschat.backends.redis.client.packing import pack
 from kschat.backends.redis.store import outbox
 from kschat.backends.redis.store.client import StoreClient
-from kschat.backends.redis.store.rounds import STEP_BOUNDS, rest
+from kschat.backends.redis.store.rounds import STEP_BOUNDS
+from kschat.backends.rounds import rest
 
 #: Keys that one call looks at for rooms and block lists.
 SCAN_COUNT: Final = 500

@@ -18,7 +18,8 @@ from twisted.internet.task import deferLater
 from kschat.backends.age import MOST_LATE, Late, oldest_kept
 from kschat.backends.redis.client.packing import pack
 from kschat.backends.redis.store.codec import id_of, number_of_id
-from kschat.backends.redis.store.rounds import REST, ROUND_INTERVAL, STEP_BOUNDS, STEP_ENTRIES, STEP_PAUSE, Rounds, rest
+from kschat.backends.redis.store.rounds import STEP_BOUNDS, STEP_ENTRIES
+from kschat.backends.rounds import REST, ROUND_INTERVAL, STEP_PAUSE, Rounds, rest
 from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.mids import COUNT_BITS
 

@@ -13,7 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from kschat.backends.redis.client.packing import pack
-from kschat.backends.redis.store.rounds import STEP_BOUNDS, Rounds, rest
+from kschat.backends.redis.store.rounds import STEP_BOUNDS
+from kschat.backends.rounds import Rounds, rest
 
 
 class Rewriting:

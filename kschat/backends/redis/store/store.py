@@ -45,6 +45,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kschat.backends.generations import ceiling_of, generation_of
 from kschat.backends.redis.client import packing
 from kschat.backends.redis.client.connection import ResponseError
 from kschat.backends.redis.client.settings import Settings
@@ -53,8 +54,6 @@ from kschat.backends.redis.store.client import StoreClient
 from kschat.backends.redis.store.codec import (
     BatchEncoder,
     answers,
-    ceiling_of,
-    generation_of,
     id_of,
     listed_of,
     listed_rest,

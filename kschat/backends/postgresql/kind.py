@@ -1,0 +1,80 @@
+"""How the PostgreSQL store describes itself to the settings and the daemon.
+
+psycopg, which all other modules of this package import, is optional. So it is imported here when the store is chosen.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+from kschat.backends.kinds import StoreKind
+from kschat.backends.postgresql.settings import Settings
+from kschat.chat.clocks import WallClock
+from kschat.chat.interfaces import IStore
+from kschat.counters import Counters
+
+
+class Configured(Protocol):
+    """What it reads of the daemon's configuration."""
+
+    @property
+    def amqp(self) -> str:
+        """RabbitMQ, which carries messages between daemons; "" for none."""
+
+    @property
+    def retention_days(self) -> float:
+        """See ``Settings.retention_seconds``."""
+
+    @property
+    def retention_messages(self) -> int:
+        """See ``Settings.retention_messages``."""
+
+
+def settings_of(config: Configured, argument: str) -> Settings:
+    """How the database is used."""
+    return Settings(
+        url=f"postgresql:{argument}",
+        alone=not config.amqp,
+        retention_seconds=config.retention_days * 86400,
+        retention_messages=config.retention_messages,
+    )
+
+
+def _make(config: Configured, argument: str, *, reactor: Any, wall: WallClock, counters: Counters) -> IStore:
+    from kschat.backends.postgresql.store import PostgresqlStore
+
+    store: IStore = PostgresqlStore(settings_of(config, argument), reactor, wall)
+    return store
+
+
+def _check(argument: str) -> None:
+    """Raises ValueError: it is no URL of PostgreSQL, or psycopg is missing."""
+    if find_spec("psycopg") is None:
+        raise ValueError("needs psycopg, which is not installed: pip install 'kschat[postgresql]'")
+    from kschat.backends.postgresql.address import check_url
+
+    try:
+        check_url(f"postgresql:{argument}")
+    except ValueError as error:
+        raise ValueError(f"is not like postgresql://user:password@host:5432/database: {error}") from None
+
+
+async def _probe(config: Configured, argument: str, reactor: Any) -> str:
+    from kschat.backends.postgresql.probe import probe
+
+    return await probe(settings_of(config, argument), reactor)
+
+
+STORE = StoreKind(
+    name="postgresql",
+    argument="//USER:PASSWORD@HOST/DATABASE",
+    example="postgresql://kschat@localhost/kschat",
+    shared=True,
+    keeps=True,
+    hooks=False,
+    settings=("retention_days", "retention_messages"),
+    make=_make,
+    check=_check,
+    probe=_probe,
+)

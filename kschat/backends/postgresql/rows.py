@@ -1,0 +1,90 @@
+"""Converts a message to what is kept and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from kschat.backends.ids import ids_of, written
+from kschat.backends.postgresql.wire import Parameters
+from kschat.chat.lines import line_of
+from kschat.chat.message import Changes, Message, Update
+from kschat.chat.mids import mid_of, number_of, suffix_of
+
+#: What ``message_of`` takes, of a message ``m`` with its sender ``s``, its recipient ``r`` and its conversation ``c``.
+COLUMNS: Final = "m.id, m.suffix, s.name, coalesce(r.name, c.room), m.ids, m.extra, m.msg, m.time, m.cid, m.attachments"
+
+#: Those tables, for ``messages m``.
+NAMED: Final = (
+    "JOIN users s ON s.id = m.sender LEFT JOIN users r ON r.id = m.recipient "
+    "JOIN conversations c ON c.id = m.conversation"
+)
+
+_pack: Final = msgspec.msgpack.Encoder().encode
+_unpack: Final = msgspec.msgpack.Decoder(tuple[bytes, ...]).decode
+_unpack_extra: Final = msgspec.msgpack.Decoder(Update | Changes).decode
+
+
+def extra_of(message: Message) -> bytes | None:
+    """The ``extra`` of a message as it is kept; None for none."""
+    return None if message.extra is None else _pack(message.extra)
+
+
+def packed(attachments: tuple[bytes, ...]) -> bytes | None:
+    """Attachments as they are kept; None without any."""
+    return _pack(attachments) if attachments else None
+
+
+def spelled(message: Message) -> str | None:
+    """How its sender wrote the ids, as it is kept."""
+    if message.uId == message.sender and message.pId == message.recipient and message.name is None:
+        return None
+    ids = ids_of(message)
+    return str(ids) if ids else None
+
+
+def message_of(row: Sequence[Any]) -> Message:
+    """The message that ``COLUMNS`` of it make."""
+    number, suffix, sender, recipient, ids, extra, msg, time, cid, attachments = row
+    sender, recipient = sender.decode(), recipient.decode()
+    if ids is None:
+        uid, pid, name = sender, recipient, None
+    else:
+        uid, pid, name = written(ids if ids[:1] == "[" else int(ids), sender, recipient)
+    return Message(
+        mid_of(number, suffix.decode()),
+        sender,
+        recipient,
+        uid,
+        pid,
+        Raw(msg),
+        time,
+        None if cid is None else cid.decode(),
+        _unpack(attachments) if attachments is not None else (),
+        name,
+        None if extra is None else _unpack_extra(extra),
+    )
+
+
+def append_parameters(deadline: float, beyond: int, batch: Sequence[Message]) -> Parameters:
+    """The arguments of ``append``. ``beyond``: all numbers are greater."""
+    lines = [line_of(one) for one in batch]
+    return (
+        Parameters()
+        .time(deadline)
+        .numbers(beyond)
+        .bigints([number_of(one.mid) for one in batch])
+        .byte_strings([suffix_of(one.mid).encode() for one in batch])
+        .byte_strings([one.sender.encode() for one in batch])
+        .byte_strings([one.recipient.encode() for one in batch])
+        .texts([spelled(one) for one in batch])
+        .bigints([one.time for one in batch])
+        .byte_strings([None if one.cid is None else one.cid.encode() for one in batch])
+        .bigints([one.size for one in batch])
+        .byte_strings([bytes(one.msg) for one in batch])
+        .byte_strings([packed(one.attachments) for one in batch])
+        .byte_strings([None if line is None else bytes(line) for line in lines])
+    )

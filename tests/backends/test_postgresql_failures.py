@@ -1,0 +1,398 @@
+"""What goes wrong with a real PostgreSQL: each is told once, refused at once, and survived without a restart."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from kschat.backends.generations import GENERATION
+from kschat.backends.postgresql import kind
+from kschat.backends.postgresql import store as store_module
+from kschat.backends.postgresql.store import PostgresqlStore
+from kschat.chat.interfaces import Entry, IStore, Stored, StoreUnavailable
+from kschat.chat.message import Message
+from kschat.settings import ConfigError, load
+from kschat.settings.table import describe
+from tests.backends.postgresql_stores import PostgresqlTestCase
+from tests.backends.stores import Listener
+from tests.contracts.istore import entries, offsets
+from tests.contracts.made import message, to
+from tests.support import SECRET
+from tests.support.postgresql import PostgreSQL, shared_postgresql
+from tests.support.waiting import real_reactor
+
+
+def lines(events: Any) -> list[str]:
+    """What the log says of the store."""
+    return [text for text in map(formatEvent, events) if text is not None and text.startswith("the store")]
+
+
+class FailureTestCase(PostgresqlTestCase):
+    async def refuses(self, store: IStore) -> str:
+        """Why it keeps nothing."""
+        with self.assertRaises(StoreUnavailable) as caught:
+            await store.append(to("ben"))
+        return str(caught.exception)
+
+    async def goes_on(self, store: IStore) -> None:
+        """It takes messages again."""
+        await self.up(store)
+        (answer,) = await store.append(to("ben"))
+        self.assertEqual((await store.read("ben", answer.places[0][1] - 1, 1)).entries[0].message, answer.message)
+
+    async def refusal(self, store: PostgresqlStore) -> str:
+        """The one line that the log has of a store that can't be up, also after another try."""
+        with capturedLogs() as events:
+            store.start()
+            await self.until(lambda: store._client.tries > 2, "three tries")
+        self.assertFalse(store.up)
+        (text,) = lines(events)
+        self.assertNotIn("\n", text)
+        self.assertNotIn("secret", text)
+        return text
+
+
+class Sender:
+    """Sends messages with cids to Ben, and a batch that is refused again, until it is acknowledged.
+
+    Attributes:
+        kept: what was acknowledged, by cid.
+        tries: how often a batch was refused.
+    """
+
+    def __init__(self, store: IStore, name: str) -> None:
+        self._store = store
+        self._name = name
+        self.kept: dict[str, Stored] = {}
+        self.tries = 0
+        self.running = True
+
+    async def run(self) -> None:
+        number = 0
+        while self.running:
+            batch = [message("ann", "ben", cid=f"{self._name}{number + n}") for n in range(5)]
+            number += 5
+            while not await self._send(batch):
+                self.tries += 1
+                await deferLater(real_reactor(), 0.05)
+
+    async def _send(self, batch: list[Message]) -> bool:
+        try:
+            answers = await self._store.append(batch)
+        except StoreUnavailable:
+            return False
+        self.kept.update({str(one.message.cid): one for one in answers})
+        return True
+
+
+async def enough(senders: list[Sender], more: int) -> None:
+    """Wait until so many more messages are acknowledged."""
+    wanted = sum(len(one.kept) for one in senders) + more
+    while sum(len(one.kept) for one in senders) < wanted:
+        await deferLater(real_reactor(), 0.02)
+
+
+async def whole_inbox(store: IStore, user: str) -> list[Entry]:
+    """All entries."""
+    found: list[Entry] = []
+    while page := list((await store.read(user, found[-1].offset if found else 0, 1000)).entries):
+        found += page
+    return found
+
+
+class KilledTests(FailureTestCase):
+    async def test_nothing_acknowledged_is_lost_when_it_is_killed_under_load(self) -> None:
+        server = await self.own_server()
+        store = await self.store(server)
+        senders = [Sender(store, name) for name in "abc"]
+        running = gatherResults([_begun(one) for one in senders])
+        for _ in range(3):
+            await enough(senders, 100)
+            server.kill()
+            await self.up(store, False)
+            await server.start()
+            await self.up(store)
+        for one in senders:
+            one.running = False
+        await running
+        self.assertGreaterEqual(sum(one.tries for one in senders), 3)
+        found = await whole_inbox(store, "ben")
+        self.assertEqual([entry.offset for entry in found], list(range(1, len(found) + 1)))
+        acknowledged = {cid: one for sender in senders for cid, one in sender.kept.items()}
+        # Each once: also those that were kept though their sender was told that they were refused.
+        self.assertEqual(sorted(str(entry.message.cid) for entry in found), sorted(acknowledged))
+        for entry in found:
+            answer = acknowledged[str(entry.message.cid)]
+            self.assertEqual((entry.message.mid, entry.offset), (answer.message.mid, answer.places[0][1]))
+
+    async def test_one_that_ends_in_order_is_reconnected(self) -> None:
+        server = await self.own_server()
+        store = await self.store(server)
+        (first,) = await store.append(to("ben"))
+        with capturedLogs() as events:
+            await server.end()
+            await self.up(store, False)
+            self.assertIn("PostgreSQL", await self.refuses(store))
+            await server.start()
+            await self.up(store)
+        self.assertEqual(offsets(await store.append(to("ben"))), [2])
+        self.assertEqual((await store.read("ben", 0, 1)).entries, entries([first]))
+        self.assertIn("again", lines(events)[-1])
+
+    async def test_connections_that_an_administrator_ends(self) -> None:
+        server = await self.own_server()
+        store = await self.store(server)
+        await store.append(to("ben"))
+        await store.read("ben", 0, 1)
+        server.do("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'kschat'")
+        await self.until(lambda: store._client.tries > 1, "another connection")
+        await self.goes_on(store)
+
+    async def test_one_that_stops_does_nothing_late(self) -> None:
+        server = await self.own_server()
+        store = await self.store(server)
+        server.signal(signal.SIGSTOP)
+        with self.assertRaises(StoreUnavailable):
+            await store.append(to("ben"))
+        await self.up(store, False)
+        server.signal(signal.SIGCONT)
+        await self.up(store)
+        self.assertEqual(offsets(await store.append(to("ben"))), [1])
+
+
+class TakesNoWritesTests(FailureTestCase):
+    """PostgreSQL is there, and refuses."""
+
+    async def test_read_only(self) -> None:
+        server = await self.own_server()
+        store = await self.store(server)
+        with capturedLogs() as events:
+            server.do("ALTER SYSTEM SET default_transaction_read_only = on")
+            server.do("SELECT pg_reload_conf()")
+            await self.until(lambda: bool(server.do("SHOW default_transaction_read_only") == [("on",)]), "it")
+            while store.up:
+                with self.assertRaises(StoreUnavailable):
+                    while True:
+                        await store.append(to("ben"))
+            self.assertIn("accepts no writes", await self.refuses(store))
+            await self.until(lambda: store._client.tries > 3, "some tries")
+            server.do("ALTER SYSTEM RESET default_transaction_read_only")
+            server.do("SELECT pg_reload_conf()")
+            await self.goes_on(store)
+        self.assertLessEqual(len(lines(events)), 3, lines(events))
+        self.assertIn("again", lines(events)[-1])
+
+    async def test_wrong_credentials_and_names_are_told_once(self) -> None:
+        server = await shared_postgresql()
+        for wrong, reason in (
+            (server.url.replace(":secret@", ":secret2@"), "the user or the password is wrong"),
+            (f"{server.url}2", "there is no such database"),
+        ):
+            self.assertIn(reason, await self.refusal(self.made(wrong)))
+
+    async def test_a_newer_schema_is_left_alone(self) -> None:
+        server = await shared_postgresql()
+        await (await self.store(server)).stop()
+        server.do("UPDATE kschat.state SET version = 99")
+        self.assertIn("its schema is version 99", await self.refusal(self.made(server.url)))
+
+    async def test_a_second_daemon_without_a_router_is_refused(self) -> None:
+        server = await shared_postgresql()
+        first = await self.store(server, alone=True)
+        second = self.made(server.url, alone=True)
+        self.assertIn("another kschat uses it", await self.refusal(second))
+        await first.stop()
+        await self.up(second)
+
+    async def test_tables_that_are_dropped_are_another_store(self) -> None:
+        server = await shared_postgresql()
+        store = self.made(server.url)
+        listener = Listener()
+        store.attach(listener)
+        store.start()
+        await self.up(store)
+        await store.append(to("ben"))
+        epoch = store.epoch
+        server.do("DROP SCHEMA kschat CASCADE")
+        await self.refuses(store)
+        await self.until(lambda: store.epoch != epoch, "another epoch")
+        await self.up(store)
+        self.assertEqual(listener.renewals, 1)
+        self.assertEqual((await store.read("ben", 0, 10)).entries, [])
+
+    async def test_a_batch_that_can_not_be_kept_harms_no_other(self) -> None:
+        server = await shared_postgresql()
+        store = await self.store(server)
+        await store.append([message("ann", "ben")])
+        server.do("ALTER TABLE kschat.messages ADD CONSTRAINT no_eve CHECK (cid IS DISTINCT FROM 'eve')")
+        asked = [store.append([message("eve", "ben", cid=cid)]) for cid in ("1", "eve", "2", "3")]
+        results: list[Any] = await gatherResults([one.addErrback(lambda failure: failure.value) for one in asked])
+        self.assertIsInstance(results[1], StoreUnavailable)
+        self.assertEqual([offsets(one) for at, one in enumerate(results) if at != 1], [[2], [3], [4]])
+        self.assertTrue(store.up)
+
+    async def test_a_sender_who_is_erased_while_a_message_is_stored(self) -> None:
+        server = await shared_postgresql()
+        store = await self.store(server)
+        await store.append([message("ann", "eve")])
+        # Another daemon's statement, which is not committed yet.
+        names = "now() + '1 min', 0, '{7}', '{a}', '{eve}', '{ben}', '{NULL}', '{1}', '{NULL}', '{4}', '{null}'"
+        with psycopg.connect(server.superuser(), options="-c search_path=kschat") as other:
+            other.execute(f"SELECT * FROM append({names.replace('{null}', '{1}')}, '{{NULL}}', '{{NULL}}')".encode())
+            erasing = store.erase("eve")
+            waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'kschat'"
+            await self.until(lambda: bool(server.do(waits)), "the erasure to wait")
+        self.assertEqual(await erasing, 2)
+        self.assertEqual((await store.read("ben", 0, 10)).entries, [])
+        (answer,) = await store.append([message("eve", "ben")])
+        self.assertEqual((await store.read("ben", 0, 10)).entries, entries([answer]))
+
+    async def test_many_daemons_make_the_tables_once(self) -> None:
+        server = await shared_postgresql()
+        stores = [self.made(server.url) for _ in range(4)]
+        for one in stores:
+            one.start()
+        for one in stores:
+            await self.up(one)
+        self.assertEqual(len({one.epoch for one in stores}), 1)
+
+
+class FailoverTests(FailureTestCase):
+    """A primary and a standby."""
+
+    async def pair(self, config: str = "") -> tuple[PostgreSQL, PostgreSQL]:
+        primary = await self.own_server(config)
+        standby = PostgreSQL("hot_standby = on", primary)
+        self.addCleanup(standby.stop)
+        await standby.start()
+        streams = "SELECT 1 FROM pg_stat_replication WHERE state = 'streaming'"
+        await self.until(lambda: bool(primary.do(streams)), "the standby to follow")
+        return primary, standby
+
+    async def synchronous(self) -> tuple[PostgreSQL, PostgreSQL]:
+        primary, standby = await self.pair()
+        primary.do("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        primary.do("SELECT pg_reload_conf()")
+        sync = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
+        await self.until(lambda: bool(primary.do(sync)), "a synchronous standby")
+        return primary, standby
+
+    def url(self, *servers: PostgreSQL) -> str:
+        places = ",".join(f"127.0.0.1:{one.port}" for one in servers)
+        return f"postgresql://kschat:secret@{places}/kschat"
+
+    async def test_a_synchronous_standby_that_takes_over_has_all(self) -> None:
+        primary, standby = await self.synchronous()
+        store = self.made(self.url(primary, standby))
+        store.start()
+        await self.up(store)
+        sender = Sender(store, "a")
+        running = _begun(sender)
+        await enough([sender], 100)
+        primary.kill()
+        await self.up(store, False)
+        await standby.promote()
+        await self.up(store)
+        await enough([sender], 50)
+        sender.running = False
+        await running
+        found = await whole_inbox(store, "ben")
+        self.assertEqual(sorted(str(entry.message.cid) for entry in found), sorted(sender.kept))
+        # Nobody can be sure that the standby had all: offsets begin beyond.
+        self.assertGreater(found[-1].offset, GENERATION)
+
+    async def test_without_its_standby_nothing_is_acknowledged(self) -> None:
+        primary, standby = await self.synchronous()
+        store = await self.store(primary)
+        await store.append([message(cid="c0")])
+        standby.signal(signal.SIGSTOP)
+        with self.assertRaises(StoreUnavailable):
+            await store.append([message(cid="c1")])
+        await self.up(store, False)
+        standby.signal(signal.SIGCONT)
+        await self.up(store)
+        (again,) = await store.append([message(cid="c1")])
+        self.assertEqual(again.places, (("ben", 2),))
+        self.assertEqual([one.message.cid for one in (await store.read("ben", 0, 10)).entries], ["c0", "c1"])
+
+    async def test_a_primary_that_was_given_up_is_left_though_it_answers(self) -> None:
+        self.patch(store_module, "SEARCH_INTERVAL", 0.1)
+        primary, standby = await self.pair()
+        one = self.made(self.url(primary, standby))
+        one.start()
+        await self.up(one)
+        await one.append(to("ben"))
+        await standby.promote()
+        await self.up(one, False)
+        await self.up(one)
+        (answer,) = await one.append(to("ben"))
+        self.assertGreater(answer.places[0][1], GENERATION)
+        self.assertEqual(primary.do("SELECT count(*) FROM kschat.messages"), [(1,)])
+
+    async def test_a_standby_is_no_store(self) -> None:
+        _, standby = await self.pair()
+        self.assertIn("accepts no writes", await self.refusal(self.made(standby.url)))
+
+    async def test_a_restart_that_may_have_lost_the_newest_begins_beyond(self) -> None:
+        server = await self.own_server("synchronous_commit = off\n")
+        with capturedLogs() as events:
+            store = await self.store(server)
+        self.assertIn("synchronous_commit is off", "\n".join(lines(events)))
+        await store.append(to("ben"))
+        server.kill()
+        await self.up(store, False)
+        await server.start()
+        await self.up(store)
+        self.assertGreater(offsets(await store.append(to("ben")))[0], GENERATION)
+
+    async def test_a_dump_that_is_put_back_begins_beyond(self) -> None:
+        server = await self.own_server()
+        store = await self.store(server)
+        await store.append(to("ben", "ben"))
+        server.dump()
+        await store.append(to("ben"))
+        await store.stop()
+        server.do("DROP SCHEMA kschat CASCADE")
+        server.restore()
+        later = await self.store(server)
+        self.assertGreater(offsets(await later.append(to("ben")))[0], GENERATION)
+        self.assertEqual(len((await later.read("ben", 0, 10)).entries), 3)
+
+
+class ChoosingTests(SynchronousTestCase):
+    """What is said of a URL, and of psycopg."""
+
+    def test_events_for_a_back_end_need_another_store(self) -> None:
+        secret = Path(self.mktemp())
+        secret.write_text("whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+        given = {"secret": SECRET, "store": "postgresql://u:passed@h/d", "hooks_secret_file": str(secret)}
+        error = self.assertRaises(ConfigError, load, {**given, "hooks_url": "https://localhost/hooks"}, {})
+        self.assertIn("can't be used with this store", str(error))
+        self.assertNotIn("passed", describe(load({"secret": SECRET, "store": given["store"]}, {})))
+
+    def test_without_psycopg_it_says_what_to_install(self) -> None:
+        self.patch(kind, "find_spec", lambda name: None)
+        error = self.assertRaises(ValueError, kind.STORE.check, "//localhost/kschat")
+        self.assertIn("pip install 'kschat[postgresql]'", str(error))
+
+    def test_a_url_that_libpq_can_not_read_is_refused_without_its_password(self) -> None:
+        for wrong in (
+            "//u:secret@h:notaport,h2:1:2/d",
+            "//u:secret@h/d?nothing=1",
+            "//u:se%zzcret@h/d",
+        ):
+            error = self.assertRaises(ValueError, kind.STORE.check, wrong)
+            self.assertNotIn("secret", str(error))
+        for right in ("//h/d", "//u:p@h1:1,h2:2/d?sslmode=verify-full&target_session_attrs=primary", "///d?host=/tmp"):
+            kind.STORE.check(right)
+
+
+def _begun(sender: Sender) -> Deferred[None]:
+    return Deferred.fromCoroutine(sender.run())

@@ -1,0 +1,224 @@
+"""What is deleted of the PostgreSQL store, and what is not: as of the others."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+from twisted.internet.defer import gatherResults, succeed
+
+from kschat.backends.generations import GENERATION
+from kschat.backends.postgresql import retention
+from kschat.backends.postgresql.erasure import STEP_MESSAGES
+from kschat.backends.postgresql.store import PostgresqlStore
+from kschat.chat.interfaces import InboxPage, InboxState, IStore, Progress
+from kschat.chat.message import Message
+from tests.backends.postgresql_stores import PostgresqlTestCase
+from tests.contracts import unread
+from tests.contracts.istore import entries, kept
+from tests.contracts.made import message, mid, to
+from tests.contracts.updates import react
+from tests.support.postgresql import shared_postgresql
+
+
+class RetentionTestCase(PostgresqlTestCase):
+    def setUp(self) -> None:
+        # Between steps.
+        self.patch(retention, "rest", lambda clock, took, times: succeed(None))
+
+    def at(self, age: float, **changes: Any) -> Message:
+        """A message that is so many seconds old."""
+        return message(mid=mid(int((time.time() - age) * 1000) << 16), **changes)
+
+    async def begun(self, **changes: Any) -> PostgresqlStore:
+        self.server = await shared_postgresql()
+        return await self.store(self.server, **changes)
+
+    def held(self) -> list[int]:
+        """How many messages, updates and entries of inboxes there are."""
+        return [
+            self.server.do(f"SELECT count(*) FROM kschat.{name}")[0][0] for name in ("messages", "updates", "inbox")
+        ]
+
+
+class AgeTests(RetentionTestCase):
+    """Messages older than the bound go."""
+
+    async def test_what_is_older_is_deleted_everywhere_and_what_is_younger_stays(self) -> None:
+        store = await self.begun(retention_seconds=3600.0)
+        answers = await store.append([self.at(9000, cid="c1"), self.at(4000, cid="c2"), self.at(100, cid="c3")])
+        await store.sweep()
+        self.assertEqual(await store.inbox("ben"), InboxState(0, 3, 3))
+        self.assertEqual(await store.read("ben", 0, 10), InboxPage(entries(answers)[2:], 3, 3, GENERATION))
+        self.assertEqual((await store.history("ann", "ben", before=None, limit=10)).messages, (answers[2].message,))
+        self.assertEqual(self.held(), [1, 0, 1])
+        repeats = await store.append([self.at(0, cid="c3"), self.at(0, cid="c1")])
+        self.assertEqual([one.repeat for one in repeats], [True, False])
+
+    async def test_after_the_clock_was_ahead_messages_are_as_old_as_they_say(self) -> None:
+        now = time.time()
+        wall = [now]
+        store = await self.begun(retention_seconds=86400.0, wall=lambda: wall[0])
+        number = int((now + 3 * 86400) * 1000) << 16
+        answers = await store.append(
+            [
+                message(mid=mid(number + 32 * n), time=int((now + seconds) * 1000), recipient=recipient)
+                for n, (seconds, recipient) in enumerate([(3 * 86400, "ben"), (10, "ben"), (20, "cem"), (5000, "ben")])
+            ]
+        )
+        for later, ben, cem in (
+            (80_000, answers, answers[2:3]),
+            (86_400 + 1000, answers[3:], []),
+            (86_400 + 6000, [], []),
+        ):
+            wall[0] = now + later
+            await store.sweep()
+            self.assertEqual((await store.read("cem", 0, 9)).entries, entries(cem), later)
+            found = [one for one in entries(ben) if one.message.recipient == "ben"]
+            self.assertEqual((await store.read("ben", 0, 9)).entries, found)
+        self.assertEqual(self.held(), [0, 0, 0])
+
+    async def test_no_offset_comes_twice_though_the_inbox_is_empty(self) -> None:
+        store = await self.begun(retention_seconds=3600.0)
+        await store.append([self.at(9000 - n) for n in range(5)])
+        await store.save_progress(Progress({"ben": 3}, {}))
+        await store.sweep()
+        self.assertEqual(await store.inbox("ben"), InboxState(3, 6, 5))
+        self.assertEqual(await store.ends(["ben"]), {"ben": 5})
+        self.assertEqual(await store.read("ben", 0, 10), InboxPage([], 6, 5, GENERATION))
+        self.assertEqual(await store.conversations("ben", 10), [])
+        last = self.at(0)
+        self.assertEqual(await store.append([last]), [kept(last, 6)])
+        self.assertEqual(await store.inbox("ben"), InboxState(3, 6, 6))
+
+    async def test_unread_messages_that_were_deleted_do_not_count(self) -> None:
+        store = await self.begun(retention_seconds=3600.0)
+        for user in ("ann", "ben"):
+            await store.join("#r", user, 10)
+        batch = [self.at(9000), self.at(8999, sender="ben", recipient="ann"), self.at(100), self.at(99)]
+        batch += [self.at(98, sender="ben", recipient="ann"), self.at(97)]
+        rooms = [self.at(9000 - n, sender="ann" if n % 3 else "ben", recipient="#r") for n in range(5)]
+        rooms += [self.at(90 - n, sender="ann" if n % 3 else "ben", recipient="#r") for n in range(5)]
+        await store.append(sorted(batch + rooms, key=lambda one: one.mid))
+        await store.sweep()
+        counts = {one.peer: one.unread for one in await store.conversations("ben", 10)}
+        self.assertEqual(counts, {"ann": 3, "#r": 3})
+        self.assertTrue(await store.mark_read("ben", "#r", rooms[6].mid))
+        self.assertFalse(await store.mark_read("ben", "#r", rooms[3].mid))
+        self.assertTrue(await store.mark_read("ben", "ann", batch[3].mid))
+        counts = {one.peer: one.unread for one in await store.conversations("ben", 10)}
+        self.assertEqual(counts, {"ann": 1, "#r": 2})
+
+    async def test_more_than_one_step_s_worth_goes_in_one_round(self) -> None:
+        store = await self.begun(retention_seconds=3600.0)
+        old = [self.at(9000 - n / 1000) for n in range(2 * STEP_MESSAGES + 1)]
+        await store.append(old)
+        await store.change(react(old[0], "+1", mid=mid((int((time.time() - 8000) * 1000)) << 16)))
+        await store.sweep()
+        self.assertEqual(self.held(), [0, 0, 0])
+
+    async def test_without_bounds_all_is_kept(self) -> None:
+        store = await self.begun()
+        await store.append([self.at(10**8), self.at(10**7)])
+        await store.sweep()
+        self.assertEqual(self.held(), [2, 0, 2])
+
+
+class CountTests(RetentionTestCase):
+    """Of each inbox and each conversation the newest messages stay."""
+
+    async def test_a_message_stays_as_long_as_either_holds_it(self) -> None:
+        store = await self.begun(retention_messages=3)
+        # Ben's inbox is full of others' messages; each conversation is short.
+        senders = ("ann", "cem", "dan", "eve")
+        first = await store.append([message(sender, "ben") for sender in senders for _ in range(2)])
+        await store.sweep()
+        self.assertEqual((await store.read("ben", 0, 10)).entries, entries(first)[5:])
+        self.assertEqual(len((await store.history("ben", "ann", before=None, limit=10)).messages), 2)
+        # Ann's talk with Fay is long, but what Ann is to get of it is not.
+        batch = [message("ann", "fay") if n % 3 else message("fay", "ann", cid=f"c{n}") for n in range(9)]
+        answers = await store.append(batch)
+        await store.sweep()
+        theirs = [one for one in answers if one.message.sender == "fay"]
+        self.assertEqual((await store.read("ann", 0, 10)).entries, entries(theirs))
+        self.assertEqual((await store.history("ann", "fay", before=None, limit=10)).messages, tuple(batch[6:]))
+        self.assertIsNone(await store.find("ann", batch[0].mid, "fay"))
+        (again,) = await store.append([message("fay", "ann", cid="c0")])
+        self.assertTrue(again.repeat, "the inbox still has it")
+        # And what both have let go of is gone.
+        await store.append([message("gil", "ann") for _ in range(3)])
+        await store.sweep()
+        (again,) = await store.append([message("fay", "ann", cid="c0")])
+        self.assertFalse(again.repeat)
+
+    async def test_a_message_to_a_room_stays_until_no_member_s_inbox_holds_it(self) -> None:
+        store = await self.begun(retention_messages=2)
+        for user in ("ann", "ben", "cem"):
+            await store.join("#r", user, 10)
+        answers = await store.append([message("ann" if n < 3 else "ben", "#r", cid=f"c{n}") for n in range(6)])
+        await store.sweep()
+        room = tuple(answer.message for answer in answers)
+        self.assertEqual((await store.history("ann", "#r", before=None, limit=10)).messages, room[4:])
+        self.assertEqual([entry.message for entry in (await store.read("cem", 0, 10)).entries], list(room[4:]))
+        self.assertEqual([entry.message for entry in (await store.read("ben", 0, 10)).entries], list(room[1:3]))
+        repeats = await store.append([message("ann", "#r", cid=f"c{n}") for n in range(3)])
+        self.assertEqual([one.repeat for one in repeats], [False, True, True])
+
+    async def test_updates_go_with_the_inboxes_that_hold_them(self) -> None:
+        store = await self.begun(retention_messages=3)
+        (one,) = await store.append([message()])
+        for number in range(8):
+            await store.change(react(one.message, f"{number}", "ben"))
+        await store.sweep()
+        self.assertEqual(self.held(), [1, 3, 6])
+
+    async def test_many_are_deleted_in_one_round_by_one_daemon(self) -> None:
+        store = await self.begun(retention_messages=10)
+        other = await self.store(self.server, retention_messages=10)
+        await store.append(to(*["ben", "cem"] * (2 * STEP_MESSAGES)))
+        await gatherResults([store.sweep(), other.sweep()])
+        await store.sweep()
+        self.assertEqual(self.held(), [20, 0, 20])
+
+    async def test_whatever_is_written_the_newest_stay_without_a_hole(self) -> None:
+        names = ("ann", "ben", "cem")
+        for seed in range(6):
+            chance = random.Random(seed)
+            most = chance.randint(1, 4)
+            store = await self.begun(retention_messages=most)
+            for user in names:
+                await store.join("#r", user, 10)
+            inboxes: dict[str, list[Any]] = {user: [] for user in names}
+            threads: dict[Any, list[Message]] = {}
+            for _ in range(5):
+                texts = [(chance.choice(names), chance.choice([*names, "#r"])) for _ in range(chance.randint(1, 12))]
+                for answer in await store.append([message(*pair) for pair in texts]):
+                    one = answer.message
+                    for user, offset in answer.places:
+                        inboxes[user].append((offset, one))
+                    key = "#r" if one.recipient == "#r" else frozenset((one.sender, one.recipient))
+                    threads.setdefault(key, []).append(one)
+                await store.sweep()
+            for user, expected in inboxes.items():
+                read = [(entry.offset, entry.message) for entry in (await store.read(user, 0, 1000)).entries]
+                self.assertEqual(read, expected[-most:], (seed, user))
+                state = await store.inbox(user)
+                self.assertEqual((state.first, state.last), (len(expected) - len(read) + 1, len(expected)))
+            for key, messages in threads.items():
+                user, peer = ("ann", "#r") if key == "#r" else (min(key), max(key))
+                self.assertEqual(
+                    (await store.history(user, peer, before=None, limit=1000)).messages, tuple(messages[-most:])
+                )
+            await store.stop()
+
+
+class PostgresqlUnreadTests(unread.UnreadContract, RetentionTestCase):
+    seeds = range(5)
+
+    async def make_bounded_store(self, most: int) -> IStore:
+        return await self.store(await shared_postgresql(), retention_messages=most)
+
+    async def tidy(self, store: IStore) -> None:
+        assert isinstance(store, PostgresqlStore)
+        await store.sweep()
