@@ -59,7 +59,7 @@ from kschat.front.readiness import ReadyNotice
 from kschat.front.service import FrontService
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Live, Ready, make_ops_root, make_root
-from kschat.front.static import ClientDist, StaticFile, StaticFiles, client_dist
+from kschat.front.static import ClientDist, Release, StaticFile, StaticFiles, client_dist
 from kschat.garbage import COLLECT_AFTER, Garbage
 from kschat.hooks import webhook as webhook_module
 from kschat.hooks.asking import MAX_ANSWER, SEND, Asker, AskSettings
@@ -325,13 +325,14 @@ def make_service(
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
     ops = _make_ops(config, reactor, chat=chat, front=front, key_client=key_client, asker=asker, hooks=hooks, wall=wall)
     static = directory("static", config.static)
+    release = Release(static)
     issuer = Issuer(config.secret.encode(), wall, claim_rules(config)) if config.demo else None
     beside: dict[str, Resource] = {"service-worker.js": StaticFile(static.descendant(["page", "service-worker.js"]))}
     if issuer is not None:
         beside["demo/token"] = DemoTokens(issuer)
     root = make_root(
-        page=_make_page(config, issuer),
-        static=StaticFiles(static),
+        page=_make_page(config, issuer, release),
+        static=StaticFiles(static, release),
         ops={} if config.ops_listen else ops,
         beside=beside,
         base_path=config.base_path,
@@ -690,7 +691,7 @@ def _make_push(config: Config, reactor: Any, wall: WallClock) -> PushClient | No
         raise ConfigError(f"push_key: {error}") from None
 
 
-def _make_page(config: Config, issuer: Issuer | None) -> PageResource:
+def _make_page(config: Config, issuer: Issuer | None, release: Release) -> PageResource:
     try:
         return PageResource(
             directory("templates", config.templates),
@@ -698,6 +699,7 @@ def _make_page(config: Config, issuer: Issuer | None) -> PageResource:
             demo=config.demo,
             randint=secrets.SystemRandom().randint,
             frame_ancestors=config.frame_ancestors,
+            release=release,
         )
     except TemplateError as error:
         raise ConfigError(f"templates: {error}") from None

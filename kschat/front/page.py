@@ -32,6 +32,7 @@ from kschat.chat.conversations import is_room
 from kschat.chat.message import MAX_ID
 from kschat.chat.tokens import Issuer, as_user
 from kschat.front.browser_policy import page_headers
+from kschat.front.static import Release
 
 DEMO_TOKEN_SECONDS: Final = 12 * 3600
 """How long a demo's token lasts. The page asks for a new one when it ends."""
@@ -41,6 +42,9 @@ DEMO_ROOMS: Final = "*"
 
 MISDIRECTED: Final = 421
 """The status of a request for a host that this daemon does not speak for (RFC 9110, section 15.5.20)."""
+
+#: A script or style of the template, without its version.
+_STATIC: Final = re.compile(rb'(?<=")static/(?=[\w./-]+\.(?:js|css)")')
 
 _HOST: Final = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<name>[^:\[\]]+))(?::[0-9]{0,5})?")
 
@@ -153,8 +157,8 @@ class PageResource(Resource):
     """`GET /?uid=…&rid=…[&token=…]`.
 
     `issuer` makes the tokens of the demo; without `demo` it is never asked, and the token is the URL's. `randint(a, b)`
-    gives the page's random number. Pages of `frame_ancestors`, which are origins, may show the page in a frame. Raises
-    TemplateError when `templates` has no index.html that is XML.
+    gives the page's random number. Pages of `frame_ancestors`, which are origins, may show the page in a frame. URLs of
+    scripts and styles get the name of `release`. Raises TemplateError when `templates` has no index.html that is XML.
     """
 
     log = Logger()
@@ -167,8 +171,10 @@ class PageResource(Resource):
         demo: bool,
         randint: Callable[[int, int], int],
         frame_ancestors: Sequence[str] = (),
+        release: Release | None = None,
     ) -> None:
         super().__init__()
+        self._release = release
         self._frame_ancestors = tuple(frame_ancestors)
         self._issuer = issuer if demo else None
         self._demo = demo
@@ -176,6 +182,7 @@ class PageResource(Resource):
         # Stands around a slot's name in a rendered template. Nobody can guess it, so a template can't have it.
         mark = token_hex(16)
         self._marked = {name: f"{mark}{name}{mark}" for name in Visit(None, None, False, 0, "", False).slots}
+        self._static = f"{mark}static{mark}".encode()
         self._marks = re.compile(f"{mark}(.*?){mark}".encode())
         # Of each form: bytes of the template, and between them the names of slots.
         self._rendered: dict[Form, list[bytes]] = {}
@@ -208,7 +215,7 @@ class PageResource(Resource):
             return succeed(parts)
 
         def rendered(html: bytes) -> list[bytes]:
-            parts = self._rendered[form] = self._marks.split(html)
+            parts = self._rendered[form] = self._marks.split(_STATIC.sub(self._static, html))
             return parts
 
         return flattenString(request, PageElement(self._loader, form, self._marked)).addCallback(rendered)
@@ -225,6 +232,8 @@ class PageResource(Resource):
 
     def _send(self, parts: list[bytes], request: IRequest, visit: Visit) -> None:
         values = {name.encode(): escape(value).encode() for name, value in visit.slots.items()}
+        release = self._release.look() if self._release is not None else ""
+        values[b"static"] = f"static/{release}/".encode() if release else b"static/"
         html = [values[part] if number % 2 else part for number, part in enumerate(parts)]
         document = b"<!DOCTYPE html>\n" + b"".join(html)
         request.setHeader(b"content-type", b"text/html; charset=utf-8")

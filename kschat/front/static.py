@@ -1,14 +1,17 @@
 """Files over HTTP: the page's script and style, and npm's build of socket.io-client where it is installed.
 
 It supports validators (ETag, Last-Modified), ranges and gzip for text. It lists no directory, and serves nothing
-outside its own.
+outside its own. The page's URLs have the version of its scripts, see ``Release``.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import math
+import os
 import re
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from typing import Final
 
@@ -27,6 +30,16 @@ MAX_AGE: Final = 300
 #: What makes a page together: the browser asks each time whether it changed, so that after an upgrade no script meets
 #: an older one of the files that it imports. An answer that it did not is small.
 REVALIDATED: Final = frozenset({".css", ".html", ".js", ".json", ".map", ".mjs", ".webmanifest"})
+
+#: Seconds that a file is used without asking, which has its version in its URL: a year, as browsers keep it at most.
+MAX_AGE_OF_RELEASE: Final = 31_536_000
+
+#: What has a version: the page's own scripts and styles, and the module that it is built on.
+_RELEASED: Final = ("kschat", "page")
+_RELEASED_TYPES: Final = frozenset({".css", ".js"})
+
+#: Before the version, in a path.
+_VERSION: Final = "v-"
 
 _SCRIPTS: Final = frozenset({".js", ".mjs"})
 
@@ -62,23 +75,96 @@ NO_CLIENT: Final = (
     b"directory, or set client_dist to the directory of the package's `dist`.\n"
 )
 
+OTHER_RELEASE: Final = b"This file is of another release, or there is no such file. Load the page again.\n"
+
 _CLIENT_FILE = re.compile(rb"socket\.io(\.esm|\.msgpack)?(\.min)?\.js(\.map)?")
 
 
+class Release:
+    """The version of the page's scripts and styles, by their content.
+
+    It is a part of their URLs, and modules import each other by relative URLs. So a page runs the scripts that it was
+    made for, or none: never some of another release, from a cache or from a daemon that was upgraded meanwhile.
+
+    Args:
+        directory: the static files, with ``kschat/`` and ``page/``.
+    """
+
+    def __init__(self, directory: FilePath[str]) -> None:
+        self._directory = directory
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._name = ""
+        self.look()
+
+    @property
+    def name(self) -> str:
+        """The version as a segment of a path; "" if there are no such files, or one can't be read."""
+        return self._name
+
+    def look(self) -> str:
+        """Looks whether a file was changed, and so is of another version. Some 30 `stat`, 0.1 ms. Returns ``name``."""
+        seen = dict(self._files())
+        if seen != self._seen:
+            self._seen, self._name = seen, self._named(sorted(seen))
+        return self._name
+
+    def has(self, path: FilePath[str]) -> bool:
+        """Whether a file is of this version."""
+        try:
+            return self._seen.get(path.path) == _stamp(os.stat(path.path))
+        except OSError:
+            return False
+
+    def _files(self) -> Iterator[tuple[str, tuple[int, int]]]:
+        for folder in _RELEASED:
+            try:
+                with os.scandir(self._directory.child(folder).path) as entries:
+                    for entry in entries:
+                        if os.path.splitext(entry.name)[1] in _RELEASED_TYPES and entry.is_file():
+                            yield entry.path, _stamp(entry.stat())
+            except OSError:
+                continue  # one's own static files need not have it
+
+    def _named(self, paths: Sequence[str]) -> str:
+        content = hashlib.sha256()
+        try:
+            for path in paths:
+                data = FilePath(path).getContent()
+                content.update(f"{os.path.relpath(path, self._directory.path)} {len(data)}\n".encode())
+                content.update(data)
+        except OSError:
+            return ""
+        return f"{_VERSION}{content.hexdigest()[:16]}" if paths else ""
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    """What differs after a change of a file."""
+    return status.st_size, status.st_mtime_ns
+
+
 class StaticFiles(Resource):
-    """All regular files below `directory`, except those whose name begins with a dot."""
+    """All regular files below `directory`, except those whose name begins with a dot.
+
+    Scripts and styles of `release` are also below its name. A path with another release's is 404.
+    """
 
     isLeaf = True
 
-    def __init__(self, directory: FilePath[str]) -> None:
+    def __init__(self, directory: FilePath[str], release: Release | None = None) -> None:
         super().__init__()
         self._directory = directory
+        self._release = release
         self._compressed = Compressed()
 
     def render_GET(self, request: Request) -> bytes | int:
         """The file that the rest of the path names, or 404."""
-        path = self._directory
-        for segment in request.postpath or [b""]:
+        path, segments, release = self._directory, request.postpath or [b""], None
+        if self._release is not None and segments[0].startswith(_VERSION.encode()):
+            release = self._release
+            if segments[0] != release.name.encode():
+                return not_found(request, OTHER_RELEASE)
+            segments = segments[1:] or [b""]
+        for segment in segments:
             try:
                 name = segment.decode("utf-8")
                 if not name or name.startswith(".") or "\0" in name:
@@ -86,7 +172,9 @@ class StaticFiles(Resource):
                 path = path.child(name)
             except (UnicodeDecodeError, InsecurePath):
                 return not_found(request, b"There is no such file.\n")
-        return send_page_file(request, path, self._compressed)
+        if release is not None and not release.has(path):
+            return not_found(request, OTHER_RELEASE)
+        return send_page_file(request, path, self._compressed, lasting=release is not None)
 
 
 class StaticFile(Resource):
@@ -197,17 +285,25 @@ class _FileInMemory(File):
         return BytesIO(self._content)
 
 
-def send_page_file(request: Request, path: FilePath[str], compressed: Compressed) -> bytes | int:
+def send_page_file(
+    request: Request, path: FilePath[str], compressed: Compressed, *, lasting: bool = False
+) -> bytes | int:
     """A file of the page: a script also says what it may do when it is a worker."""
     if path.splitext()[1].lower() in _SCRIPTS:
         request.setHeader(b"content-security-policy", script_policy(request.getHeader(b"host")))
-    return send_file(request, path, compressed)
+    return send_file(request, path, compressed, lasting=lasting)
 
 
-def send_file(request: Request, path: FilePath[str], compressed: Compressed) -> bytes | int:
+def send_file(request: Request, path: FilePath[str], compressed: Compressed, *, lasting: bool = False) -> bytes | int:
     """`path` with validators and its type, as gzip for who takes it; 404 when it is no regular file.
 
     A range is of the file as it is, and so by twisted.web.static.File.
+
+    Args:
+        request: it is answered.
+        path: the file.
+        compressed: keeps the gzip.
+        lasting: whether the file at this URL never changes.
     """
     path.changed()
     if not path.isfile():
@@ -225,6 +321,8 @@ def send_file(request: Request, path: FilePath[str], compressed: Compressed) -> 
     etag = b'"%b%b"' % (version, b"-gzip" if packed else b"")
     request.setHeader(b"etag", etag)
     cached = b"no-cache" if suffix in REVALIDATED else b"public, max-age=%d" % MAX_AGE
+    if lasting:
+        cached = b"public, max-age=%d, immutable" % MAX_AGE_OF_RELEASE
     request.setHeader(b"cache-control", cached)
     request.setHeader(b"x-content-type-options", b"nosniff")
     known = request.getHeader(b"if-none-match")

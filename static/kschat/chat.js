@@ -8,7 +8,9 @@
 // Its types are in types.js: `Chat` is the `ChatApi` there.
 
 import {Link} from "./link.js";
-import {Database, LIMITS, Outbox, Refused, Store, clean, newId, quotation, read, refusal, sizeOf, stateOf, write} from "./store.js";
+import {
+  Database, LIMITS, Outbox, Refused, Store, clean, midAt, newId, placeOf, quotation, read, refusal, sizeOf, stateOf, write,
+} from "./store.js";
 
 /** @import {ChatApi, Changes, Conversation, Draft, Environment, FilePart, Limits, Message, Options, Presence} from "./types.js" */
 /** @import {Entry, Record_} from "./store.js" */
@@ -17,10 +19,13 @@ export {Refused} from "./store.js";
 
 const PAGE = 100; // messages a page of History
 const CATCH_UP = 5; // pages that may lie between what is here and what is new; beyond, only the newest are loaded
+const NEWEST = 3; // times that the newest page is asked for, while more comes
+const GUESSES = 70; // pages that are asked for at most to find what comes right after a message
+const RECEIPTS = 10; // conversations that end with a message of the user's own, whose receipts are asked for
 const TYPING_SHOWN = 4000, TYPING_SAID = 2000; // milliseconds
 const TYPING_PASSED = 1000; // milliseconds in which the server passes on one from one user to another (typing_interval)
 const REFRESH = 1000; // milliseconds for which reasons to ask for the list of conversations are gathered
-const RECONCILE = 1000; // milliseconds
+const RECONCILE = 3000; // milliseconds after which a tab that follows looks whether what waits was sent by another
 const HEADROOM = 300; // bytes of a packet that are not `msg`
 
 /** @returns {Environment} */
@@ -57,16 +62,22 @@ export class Chat {
   /** @type {Limits} */ #limits;
   /** @type {Set<(changes: Changes) => void>} */ #listeners = new Set();
   /** @type {Map<string, Message>} */ #pending = new Map();
-  /** @type {{item: any, live: boolean}[]} */ #incoming = [];
+  /** @type {{item: any, from: "live"|"carbon"|"update"}[]} */ #incoming = [];
   /** @type {(() => void)[]} */ #acks = [];
   /** @type {Map<string, Promise<any>>} */ #loading = new Map();
   /** When typing was told, and how long it is not told again. @type {Map<string, {at: number, wait: number}>} */ #said = new Map();
   /** @type {string[]} */ #extra = [];
   /** @type {Map<string, any>} */ #state = new Map();
+  /** What changed before the state was read. @type {Set<string>} */ #unkept = new Set();
+  #isRestoring = false;
+  #isRestored = false;
+  /** The newest place in the user's inbox that this device was told of, and that at the last loss of the connection. */
+  #offset = 0;
+  #missedFrom = 0;
+  /** By message, the place in the inbox of its last change. @type {WeakMap<Message, number>} */ #changed = new WeakMap();
   #due = false;
   #refreshing = false;
   #wasConnected = false;
-  #seq = 0;
   #watched = "";
 
   /** @param {Options} options */
@@ -88,9 +99,13 @@ export class Chat {
       tell: (status) => {
         this.store.changes.status = true;
         this.#schedule();
+        // Whose token was refused sees nothing of what is kept here. While the server can't be asked, the tab is believed.
+        if (["connected", "waiting", "offline"].includes(status.state)) void this.#restore();
+        else if (["token", "revoked"].includes(status.code) && !this.#isRestoring) this.outbox.withdraw();
         if (status.state === "connected") this.#connected();
         else if (this.#wasConnected) {
           this.#wasConnected = false;
+          this.#missedFrom = this.#offset;
           for (const record of this.store.all()) {
             if (record.fresh) record.sure = record.list.findLast(({mid}) => mid !== null)?.mid ?? "";
             record.fresh = false;
@@ -129,24 +144,39 @@ export class Chat {
 
   async start() {
     await this.database.open();
-    try {
-      for (const [key, value] of Object.entries((await this.database.get("kept")) ?? {})) this.#state.set(key, value);
-      for (const [id, kept] of this.#state) this.#restore(id, kept);
-      await this.outbox.load();
-    } catch {
-      this.store.problem({code: "storage", words: "What this browser kept cannot be read.", again: false});
-    }
     const {page, events, indexedDB} = this.#environment;
     if (page && !indexedDB && this.#options.keep !== false) this.database.failed();
     page?.addEventListener("visibilitychange", this.#seen);
     events?.addEventListener("focus", this.#seen);
+    events?.addEventListener("pagehide", this.#hold);
     this.link.start();
-    this.#environment.setTimeout(() => { void this.outbox.reconcile().catch(() => null); }, RECONCILE); // unreadable: said above
+  }
+
+  /** Takes over what this browser keeps of the user. */
+  async #restore() {
+    if (this.#isRestoring) return;
+    this.#isRestoring = true;
+    const unreadable = () => { this.store.problem({code: "storage", words: "What this browser kept cannot be read.", again: false}); };
+    try {
+      for (const [id, kept] of Object.entries((await this.database.get("kept")) ?? {})) {
+        this.#state.set(id, kept);
+        this.#known(id, kept);
+      }
+    } catch {
+      unreadable();
+    }
+    this.#isRestored = true;
+    for (const id of this.#unkept) this.#keep(id);
+    this.#unkept.clear();
+    await this.outbox.load().catch(unreadable);
+    if (this.status.state === "connected") this.#connected();
   }
 
   stop() {
+    this.#hold();
     this.#environment.page?.removeEventListener("visibilitychange", this.#seen);
     this.#environment.events?.removeEventListener("focus", this.#seen);
+    this.#environment.events?.removeEventListener("pagehide", this.#hold);
     this.outbox.sends = false;
     this.link.stop();
     this.database.close();
@@ -158,10 +188,16 @@ export class Chat {
   /** @param {boolean} [all] */
   async logout(all = false) {
     await this.link.request("Logout", ...(all ? [{all: true}] : [])).catch(() => null); // no answer: the connection has ended
-    this.#state.clear();
+    this.#forget();
     await this.database.remove("state", "kept").catch(() => null); // there is nothing, then
     this.link.note({logout: true});
     this.stop();
+  }
+
+  /** What is kept beside the outbox. */
+  #forget() {
+    this.#state.clear();
+    this.#isDue = false;
   }
 
   /** @param {string} id */
@@ -202,7 +238,7 @@ export class Chat {
 
   /** Loads the newest messages where they are not, and what was missed. @param {Record_} record @returns {Promise<void>} */
   #freshen(record) {
-    if (record.fresh || this.status.state !== "connected") return Promise.resolve();
+    if (record.fresh || !this.#isRestored || this.status.state !== "connected") return Promise.resolve();
     return this.#once(record, async () => {
       const {sure} = record;
       record.fresh = true; // what comes from now on is added
@@ -221,7 +257,7 @@ export class Chat {
         this.store.dropBefore(record, oldest());
         record.info.hasOlder = true;
       }
-      for (const item of pages.flat()) this.#add(item, false);
+      for (const item of pages.flat()) this.#add(item, "page");
       record.info.loaded = true;
       this.store.trim(record);
     }).catch((error) => {
@@ -267,7 +303,7 @@ export class Chat {
       if (!record.info.hasOlder || !oldest?.mid) return 0;
       const page = await this.#page(id, oldest.mid);
       record.info.hasOlder = page.more;
-      for (const item of page.MSG) this.#add(item, false);
+      for (const item of page.MSG) this.#add(item, "page");
       this.store.trim(record, "new");
       return page.MSG.length;
     });
@@ -277,19 +313,17 @@ export class Chat {
   async newer(id) {
     const record = this.store.record(id);
     return this.#once(record, async () => {
-      if (!record.info.hasNewer) return 0;
-      const edge = record.edges.pop() ?? "";
-      const newest = record.list.findLast(({mid}) => mid !== null)?.mid ?? "";
-      let came = 0;
-      let page = await this.#page(id, edge || undefined);
-      const pages = [page.MSG];
-      while (page.more && String(page.MSG[0]?.mid) > newest && pages.length < CATCH_UP) {
-        page = await this.#page(id, page.MSG[0]?.mid);
-        pages.unshift(page.MSG);
+      const newest = record.list.findLast(({mid}) => mid !== null)?.mid;
+      if (!record.info.hasNewer || !newest) return 0;
+      const {missed} = record.info;
+      const next = await this.#after(record, newest);
+      if (!next) {
+        await this.#toNewest(record);
+        return record.list.length;
       }
-      if (page.more && String(page.MSG[0]?.mid) > newest) this.store.reset(record);
-      if (!edge) Object.assign(record.info, {hasNewer: false, missed: 0});
-      for (const item of pages.flat()) if (this.#add(item, false, true)) came += 1;
+      let came = 0;
+      if (next.isEnd) this.#atNewest(record, next.MSG, missed);
+      for (const item of next.MSG) if (this.#add(item, "page")) came += 1;
       this.store.trim(record, "old");
       return came;
     });
@@ -298,13 +332,94 @@ export class Chat {
   /** @param {string} id */
   async newest(id) {
     const record = this.store.record(id);
-    if (!record.info.hasNewer) return;
+    if (record.info.hasNewer) await this.#once(record, () => this.#toNewest(record));
+  }
+
+  /** @param {string} id @param {string} mid */
+  async around(id, mid) {
+    const record = this.store.record(id);
     await this.#once(record, async () => {
-      const page = await this.#page(id);
+      const {missed} = record.info;
+      const page = await this.#page(id, midAt(placeOf(mid) + 1n));
+      const next = await this.#after(record, mid, page.MSG);
+      if (!next) throw new Error("What follows was not found.");
       this.store.reset(record);
-      record.info.hasOlder = page.more;
-      for (const item of page.MSG) this.#add(item, false);
+      Object.assign(record.info, {hasOlder: page.more, hasNewer: true, loaded: true, missed});
+      // What came live meanwhile was dropped with the rest.
+      if (next.isEnd && String(record.info.last?.mid ?? "") <= String(next.MSG.at(-1)?.mid ?? mid)) this.#atNewest(record, next.MSG, missed);
+      for (const item of [...page.MSG, ...next.MSG]) this.#add(item, "page");
     });
+  }
+
+  /** The newest page in place of what is in memory. @param {Record_} record */
+  async #toNewest(record) {
+    let page, missed;
+    let tries = 0;
+    do {
+      ({missed} = record.info);
+      page = await this.#page(record.info.id);
+      this.#take();
+    } while (record.info.missed > missed && ++tries < NEWEST); // what the user wrote, say, is stored meanwhile
+    missed = record.info.missed;
+    this.store.reset(record);
+    Object.assign(record.info, {hasOlder: page.more, hasNewer: true, missed});
+    this.#atNewest(record, page.MSG, missed);
+    for (const item of page.MSG) this.#add(item, "page");
+  }
+
+  /**
+   * The newest page is there, unless something came while it was on its way.
+   *
+   * @param {Record_} record
+   * @param {any[]} page
+   * @param {number} missed  Its `missed` before.
+   */
+  #atNewest({info}, page, missed) {
+    this.#take();
+    if (info.missed > missed && String(info.last?.mid) > String(page.at(-1)?.mid ?? "")) return;
+    Object.assign(info, {hasNewer: false, missed: 0});
+  }
+
+  /**
+   * What comes right after a message. History has pages before a mid alone: where a page must end that reaches back to this message is
+   * guessed, by how densely messages lie there, and guessed again by halves.
+   *
+   * @param {Record_} record
+   * @param {string} mid
+   * @param {{mid?: any}[]} [before]  Messages before it.
+   * @returns {Promise<{MSG: any[], isEnd: boolean}|null>}  null: it was not found.
+   */
+  async #after({info, list}, mid, before = list) {
+    const place = placeOf(mid);
+    const last = info.last?.mid ? placeOf(info.last.mid) : place;
+    const dense = before.filter((one) => typeof one.mid === "string" && one.mid <= mid).slice(-PAGE / 4);
+    let span = dense.length ? 4n * (place - placeOf(String(dense[0]?.mid))) : 0n;
+    if (span <= 0n) span = 1n;
+    let isEmpty = place; // up to here nothing comes after it
+    let beyond = 0n; // before here something does, and a page that ends here does not reach back; 0: unknown
+    let upto = place + span;
+    /** The page whose first message may be the one right after it. @type {{MSG: any[], isEnd: boolean}|null} */
+    let held = null;
+    for (let guess = 0; guess < GUESSES; guess++) {
+      /** @type {boolean} */
+      const isEnd = !beyond && !held && upto > last;
+      const page = await this.#page(info.id, isEnd ? undefined : midAt(upto));
+      const MSG = page.MSG.filter((item) => String(item.mid) > mid);
+      if (!page.more || MSG.length < page.MSG.length) {
+        if (held || MSG.length || isEnd) return {MSG: [...MSG, ...held?.MSG ?? []], isEnd: held?.isEnd ?? isEnd};
+        isEmpty = upto;
+        span *= 4n;
+        upto = beyond ? (isEmpty + beyond) / 2n + 1n : place + span;
+      } else if (!held) {
+        held = {MSG, isEnd};
+        upto = placeOf(String(MSG[0].mid));
+      } else {
+        held = null;
+        beyond = placeOf(String(MSG[0].mid));
+        upto = (isEmpty + beyond) / 2n + 1n;
+      }
+    }
+    return null;
   }
 
   /** @param {string} id @param {Draft} draft */
@@ -320,10 +435,11 @@ export class Chat {
     const said = this.#said.get(id);
     if (said) said.wait = TYPING_PASSED;
     const time = this.#environment.time();
-    this.#seq = Math.max(time * 1000, this.#seq + 1);
-    this.outbox.put({seq: this.#seq, cid, pId: id, msg, time, bytes, failed: null});
+    const seq = Math.max(time * 1000, this.outbox.seq + 1);
+    this.outbox.put({seq, cid, pId: id, msg, time, bytes, failed: null});
     const message = this.#pending.get(cid);
     if (!message) throw new Error("the message is not there");
+    void this.newest(id).catch(() => null); // who writes is at the end; without a connection that waits
     return message;
   }
 
@@ -334,7 +450,7 @@ export class Chat {
     /** @type {Message} */
     const message = {
       key: entry.cid, mid: null, conversation, from: this.user, own: true, time: entry.time, state: "waiting", problem: null,
-      text: "", deleted: false, file: null, reply: null, msg: undefined,
+      text: "", deleted: false, edited: false, file: null, reply: null, msg: undefined, reactions: {},
     };
     this.#fill(message, entry);
     this.#pending.set(entry.cid, message);
@@ -355,14 +471,31 @@ export class Chat {
   }
 
   /** @param {Message} message @param {string} text */
-  edit(message, text) {
+  async edit(message, text) {
     const entry = this.outbox.entries.get(message.key);
-    if (!entry || message.state === "sending") return;
+    if (entry && message.state === "sending") return;
+    if (message.file && !message.file.data) await this.load(message);
     const msg = write(text, message.reply?.text ?? null, message.file);
     if (sizeOf(msg) + HEADROOM > this.limit) throw tooLarge();
+    if (!entry) return this.#change("edit", message, {msg});
     // The old text may have reached the server: the new one needs a cid of its own.
     this.outbox.discard(entry.cid);
     this.outbox.put({...entry, cid: newId(), msg, bytes: sizeOf(msg), failed: null});
+  }
+
+  /** @param {Message} message */
+  delete(message) { return this.#change("delete", message, {}); }
+  /** @param {Message} message @param {string} emoji */
+  react(message, emoji) { return this.#change("react", message, {emoji}); }
+
+  /** @param {"edit"|"delete"|"react"} kind @param {Message} message @param {{msg?: unknown, emoji?: string}} what */
+  async #change(kind, {mid, conversation}, what) {
+    if (mid === null) throw new Refused({code: "invalid", words: "It is not sent yet.", again: false});
+    const event = {edit: "Edit", delete: "Delete", react: "React"}[kind];
+    const {at} = await this.#ask(event, {mid, pId: conversation, ...what});
+    const update = {kind, mid, uId: this.user, pId: conversation, at, ...what};
+    this.#update(update);
+    this.link.note({update}); // the server tells the other connections
   }
 
   /** @param {Message} message */
@@ -371,10 +504,7 @@ export class Chat {
   /** @param {Message} message */
   async load(message) {
     if (!message.file || message.file.data || !message.mid) return message.file;
-    // The messages before the next one: a page of one.
-    const list = this.messages(message.conversation);
-    const next = list[list.indexOf(message) + 1]?.mid ?? (this.store.find(message.conversation)?.edges.at(-1) || undefined);
-    const {MSG} = await this.#page(message.conversation, next, 1);
+    const {MSG} = await this.#page(message.conversation, midAt(placeOf(message.mid) + 1n), 1); // those before the next place: a page of one
     const item = MSG.find(({mid}) => mid === message.mid);
     if (!item) throw new Refused({code: "not available", words: "The server no longer has it.", again: false});
     message.msg = item.msg;
@@ -386,11 +516,16 @@ export class Chat {
   /** @param {string} id */
   read(id) {
     const record = this.store.find(id);
-    const mid = record?.list.findLast((one) => one.mid !== null && !one.own)?.mid ?? record?.info.last?.mid;
-    if (!record || !mid || (record.readMid >= mid && !record.info.unread)) return;
-    this.#isRead(id, mid);
-    this.link.note({read: id, mid});
-    if (mid.startsWith("~")) return; // a server that keeps nothing
+    if (!record) return;
+    const {list, info, readMid} = record;
+    // Up to the newest, whoever wrote it, for this browser; the server is told of what others wrote.
+    const newest = list.findLast(({mid}) => mid !== null)?.mid ?? info.last?.mid;
+    if (!newest || (readMid >= newest && !info.unread)) return;
+    const mid = list.findLast((one) => one.mid !== null && !one.own)?.mid ?? (info.last?.own ? null : info.last?.mid) ?? null;
+    const isNews = mid !== null && (info.unread > 0 || mid > readMid);
+    this.#isRead(id, newest);
+    this.link.note({read: id, mid: newest});
+    if (!isNews || mid.startsWith("~")) return; // the latter: a server that keeps nothing
     void this.#ask("Read", {pId: id, mid}).catch(() => null); // said again with the next one
   }
 
@@ -433,11 +568,16 @@ export class Chat {
     this.store.touch(id);
   }
 
-  #keeping = false;
+  #isDue = false;
+  #keepsNone = false;
   /** Drafts, and how far conversations were read, in one value. @param {string} id */
   #keep(id) {
     const record = this.store.find(id);
     if (!record) return;
+    if (!this.#isRestored) {
+      this.#unkept.add(id);
+      return;
+    }
     this.#state.delete(id);
     const {readMid, peerRead, peerDelivered, info: {draft}} = record;
     this.#state.set(id, {draft: draft.slice(0, this.#limits.draftLength), readMid, peerRead, peerDelivered});
@@ -446,22 +586,32 @@ export class Chat {
       const [oldest] = [...this.#state].find(([, kept]) => !kept.draft) ?? [...this.#state.keys()];
       this.#state.delete(/** @type {string} */ (oldest));
     }
-    if (this.#keeping) return;
-    this.#keeping = true;
-    this.#environment.setTimeout(() => {
-      this.#keeping = false;
-      this.database.put("state", Object.fromEntries(this.#state), "kept").catch((error) => {
-        const quota = error?.name === "QuotaExceededError";
-        this.store.problem({code: quota ? "quota" : "storage", words: quota ? "This device has no room left for drafts." : "This browser keeps no drafts.", again: false});
-      });
-    }, 100);
+    if (this.#isDue) return;
+    this.#isDue = true;
+    this.#environment.setTimeout(this.#hold, 100);
   }
 
+  /** Writes what is due, also when the page goes away before its time. */
+  #hold = () => {
+    if (!this.#isDue) return;
+    this.#isDue = false;
+    this.database.put("state", Object.fromEntries(this.#state), "kept").then(() => { this.#keepsNone = false; }, () => {
+      if (this.#keepsNone) return; // said already
+      this.#keepsNone = true;
+      this.store.problem({code: "drafts", words: "This browser keeps no drafts: they are lost when the page is closed.", again: false});
+    });
+  };
+
   /** @param {string} id @param {any} kept */
-  #restore(id, {draft = "", readMid = "", peerRead = "", peerDelivered = ""}) {
+  #known(id, {draft = "", readMid = "", peerRead = "", peerDelivered = ""}) {
     const record = this.store.record(id);
-    Object.assign(record, {readMid, peerRead, peerDelivered});
+    const newer = (/** @type {string} */ one, /** @type {string} */ other) => (one > other ? one : other);
+    record.readMid = newer(record.readMid, readMid);
+    record.peerRead = newer(record.peerRead, peerRead);
+    record.peerDelivered = newer(record.peerDelivered, peerDelivered);
     record.info.draft ||= draft; // unless the user has written already
+    if (record.info.open) record.info.readUpTo ??= readMid || null;
+    this.store.touch(id);
   }
 
   /** @param {string[]} ids */
@@ -537,11 +687,44 @@ export class Chat {
   }
 
   #connected() {
+    if (!this.#isRestored || this.#wasConnected) return;
     this.#wasConnected = true;
     this.#watched = "";
-    this.#conversations(); // first, so that each page of messages comes with its unread count
+    void this.#conversations().then(() => this.#askReceipts()); // first, so that each page of messages comes with its unread count
     for (const record of this.store.all()) if (record.info.open) void this.#freshen(record).catch(() => null); // at the next connection
+    if (this.#missedFrom) void this.#catchUp(this.#missedFrom).catch(() => null);
+    // Unreadable: that was said when it was restored.
+    if (this.leader) void this.outbox.refresh().catch(() => null);
+    else this.#environment.setTimeout(() => { void this.outbox.reconcile().catch(() => null); }, RECONCILE);
     this.outbox.run();
+  }
+
+  /** What was changed while this device was away. The server tells it once, and it may have told another device of the user. @param {number} offset */
+  async #catchUp(offset) {
+    for (let pages = 0; pages < CATCH_UP; pages++) {
+      const {MSG, more} = await this.#ask("Sync", {offset});
+      for (const item of MSG) if (item.kind) this.#incoming.push({item, from: "update"});
+      this.#schedule();
+      offset = MSG.at(-1)?.offset ?? offset;
+      if (!more || !MSG.length) return;
+    }
+    // Too much: what is in memory is loaded again, the newest page of what is open excepted, which has just been.
+    for (const record of this.store.all()) {
+      const from = record.list.findLast(({mid}, index) => mid !== null && index <= record.list.length - PAGE)?.mid;
+      if (record.info.open) {
+        if (from) this.store.dropBefore(record, from);
+        record.info.hasOlder ||= Boolean(from);
+      } else {
+        this.store.reset(record);
+        record.fresh = false;
+      }
+    }
+  }
+
+  /** Receipts are told to who is connected. Those of the newest messages in the list are asked for: they come before the answer. */
+  async #askReceipts() {
+    const unread = this.conversations.filter(({id, room, open, last}) => !room && !open && id !== this.user && last?.own && last.mid && last.state !== "read");
+    for (const {id} of unread.slice(0, RECEIPTS)) await this.#page(id, undefined, 1).catch(() => null); // at the next connection
   }
 
   /** The user looks at this page again. What other devices have read is not told to a device that is offline or slow. */
@@ -553,12 +736,12 @@ export class Chat {
     this.#refreshing = true;
     this.#environment.setTimeout(() => {
       this.#refreshing = false;
-      this.#conversations();
+      void this.#conversations();
     }, wait);
   }
 
   #conversations() {
-    this.#ask("Conversations").then((list) => { this.#list(list); }, () => { this.#watch(); }); // relay mode has none
+    return this.#ask("Conversations").then((list) => { this.#list(list); }, () => { this.#watch(); }); // relay mode has none
   }
 
   /** @param {any} list */
@@ -582,14 +765,22 @@ export class Chat {
   /** @param {string} event @param {any} payload @param {() => void} [ack] */
   #hear(event, payload, ack) {
     if (event === "RESPRECEIVER" || event === "RESPCARBON") {
-      for (const item of Array.isArray(payload?.MSG) ? payload.MSG : []) if (item) this.#incoming.push({item, live: event === "RESPRECEIVER"});
+      for (const item of Array.isArray(payload?.MSG) ? payload.MSG : []) {
+        if (!item) continue;
+        this.#incoming.push({item, from: event === "RESPRECEIVER" ? "live" : "carbon"});
+        this.#offset = Math.max(this.#offset, Number(item.offset) || 0);
+      }
       if (ack) this.#acks.push(ack);
       if (event === "RESPCARBON") this.#refresh(REFRESH);
       this.#schedule();
       return;
     }
     ack?.();
-    if (event === "RESPSTATUS") this.#receipt(payload);
+    if (event === "RESPUPDATE") {
+      this.#incoming.push({item: payload, from: "update"}); // in its order among the messages
+      this.#offset = Math.max(this.#offset, Number(payload?.offset) || 0);
+      this.#schedule();
+    } else if (event === "RESPSTATUS") this.#receipt(payload);
     else if (event === "RESPPRESENCE") this.store.setPresence(String(payload.id), {online: payload.online ?? null, lastSeen: payload.lastSeen ?? null});
     else if (event === "RESPTYPING") this.#types(String(payload.uId));
     else if (event === "RESPREAD") this.#readElsewhere(String(payload.pId), String(payload.mid));
@@ -655,8 +846,10 @@ export class Chat {
     } else if (note.discarded) {
       this.outbox.take(note.discarded);
       this.#gone(note.discarded);
+    } else if (note.update) {
+      this.#update(note.update);
     } else if (note.logout) {
-      this.#state.clear();
+      this.#forget();
       this.stop();
     } else if (note.read) this.#isRead(note.read, note.mid);
     else if (note.draft) {
@@ -679,6 +872,13 @@ export class Chat {
     message.time = Number(answer?.msgTime) || message.time;
     message.problem = null;
     message.state = stateOf(record, mid);
+    if (record.info.hasNewer) {
+      // It lies beyond what is in memory.
+      this.store.remove(message);
+      record.info.missed += 1;
+      this.#isLast(record, message);
+      return;
+    }
     record.mids.set(mid, message);
     // Its place is before what is not sent, by its mid.
     const at = record.list.lastIndexOf(message);
@@ -701,14 +901,34 @@ export class Chat {
     if (message) this.store.remove(message);
   }
 
-  /** A message of the server, once. @param {any} item @param {boolean} live @param {boolean} [filling] @returns {boolean} Whether it is new here. */
-  #add(item, live, filling = false) {
+  /** `RESPUPDATE`. One may come twice, or late, and may be about a message that is not in memory. @param {any} update */
+  #update(update) {
+    if (typeof update?.mid !== "string") return;
+    const record = this.store.find(this.store.conversationOf(update));
+    const {last} = record?.info ?? {};
+    for (const message of new Set([record?.mids.get(update.mid), last?.mid === update.mid ? last : null])) {
+      const offset = Number(update.offset) || 0;
+      if (!message || (offset && offset <= (this.#changed.get(message) ?? 0))) continue;
+      if (offset) this.#changed.set(message, offset);
+      this.store.update(message, update);
+    }
+  }
+
+  /**
+   * A message of the server, once.
+   *
+   * @param {any} item
+   * @param {"live"|"carbon"|"page"} from  A page has what is now: what was changed meanwhile is taken from there.
+   * @returns {boolean} Whether it is new here.
+   */
+  #add(item, from) {
+    const live = from === "live";
     const id = this.store.conversationOf(item);
     const record = this.store.record(id);
     const mid = typeof item.mid === "string" ? item.mid : null;
     const known = mid === null ? undefined : record.mids.get(mid);
     if (known) {
-      this.store.renew(known, item);
+      if (from === "page") this.store.renew(known, item);
       return false;
     }
     if (id === this.user && live && this.#isEcho(record, item)) return false;
@@ -720,12 +940,10 @@ export class Chat {
       this.#count(record, message);
       return true;
     }
-    if (live && info.hasNewer && !filling) {
+    if (from !== "page" && info.hasNewer) {
       if (String(message.mid) > String(info.last?.mid ?? "")) {
         info.missed += 1;
-        info.last = message;
-        info.time = message.time;
-        this.store.order();
+        this.#isLast(record, message);
       }
       this.#count(record, message);
       return true;
@@ -733,6 +951,14 @@ export class Chat {
     this.store.insert(message);
     if (live) this.#count(record, message);
     return true;
+  }
+
+  /** @param {Record_} record @param {Message} message */
+  #isLast({info}, message) {
+    info.last = message;
+    info.time = message.time;
+    this.store.order();
+    this.store.touch(info.id);
   }
 
   /** To oneself: it comes back before its ack. @param {Record_} record @param {any} item */
@@ -763,8 +989,9 @@ export class Chat {
   #take() {
     /** @type {Set<Record_>} */
     const grown = new Set();
-    for (const {item, live} of this.#incoming.splice(0)) {
-      if (this.#add(item, live)) {
+    for (const {item, from} of this.#incoming.splice(0)) {
+      if (from === "update") this.#update(item);
+      else if (this.#add(item, from)) {
         const record = this.store.find(this.store.conversationOf(item));
         if (record) grown.add(record);
       }

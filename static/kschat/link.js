@@ -2,6 +2,9 @@
 //
 // The tab that holds a Web Lock leads: it has the connection. The others ask it over a BroadcastChannel. When it is closed or
 // crashes, the browser gives the lock to the next; when it is frozen, another tab steals the lock. Without locks each tab is alone.
+//
+// Each tab answers for its own token. One that leads shows it to the server when it connects. One that follows shows it to the tab that
+// leads, which asks the server; it is admitted before it sees, or says, anything. A tab whose token is refused stands aside.
 
 import {Late, Lost, Socket, TooLarge} from "./socketio.js";
 
@@ -9,6 +12,7 @@ import {Late, Lost, Socket, TooLarge} from "./socketio.js";
 
 const QUIET = 15; // seconds of silence, while the page is visible, after which the connection is probed
 const PROBE = 5; // seconds for the answer
+const NOT_ALLOWED = 6; // the server's ER for a token that is not valid, or another user's
 const RENEW = 5; // seconds until the page is asked for a token again, after that failed
 const BEAT = 5; // seconds between a follower's questions whether the leader is there
 const MISSED = 3; // beats without an answer after which its lock is stolen
@@ -54,7 +58,7 @@ export class Connection {
     this.#with = wiring;
     this.#token = wiring.token;
     const {WebSocket, setTimeout, clearTimeout, now, random} = wiring.environment;
-    const auth = () => ({token: this.#token, ksId: wiring.user, goodbye: 1, typing: 1, receipts: 1, carbons: 1, batch: 1});
+    const auth = () => ({token: this.#token, ksId: wiring.user, goodbye: 1, typing: 1, receipts: 1, carbons: 1, batch: 1, updates: 1});
     this.#socket = new Socket(wiring.url, {namespace: "/kschat", auth, WebSocket, setTimeout, clearTimeout, now, random});
     this.#socket.on("connect", () => {
       this.#why = "";
@@ -63,7 +67,7 @@ export class Connection {
     });
     this.#socket.on("disconnect", (/** @type {string} */ reason, /** @type {number} */ seconds) => { this.#lost(reason, seconds); });
     this.#socket.on("refused", (/** @type {string} */ why) => { void this.#refused(why); });
-    for (const event of ["RESPRECEIVER", "RESPSTATUS", "RESPCARBON", "RESPTYPING", "RESPPRESENCE", "RESPREAD"]) {
+    for (const event of ["RESPRECEIVER", "RESPSTATUS", "RESPCARBON", "RESPTYPING", "RESPPRESENCE", "RESPREAD", "RESPUPDATE"]) {
       this.#socket.on(event, (/** @type {any} */ payload, /** @type {any} */ ack) => {
         wiring.hear(event, payload, typeof ack === "function" ? ack : undefined);
       });
@@ -76,6 +80,24 @@ export class Connection {
   }
 
   get limit() { return this.#socket.maxPayload; }
+
+  /** Whether it is this connection's token. @param {string} token */
+  has(token) { return token === this.#token; }
+
+  /**
+   * Whether the server accepts a token of another tab as one of this user.
+   *
+   * @param {string} token
+   * @returns {Promise<boolean|null>}  null: it could not be asked.
+   */
+  async accepts(token) {
+    if (this.has(token)) return true;
+    const asked = this.request("Token", {token});
+    // The socket keeps this tab's own: both are on their way, in this order.
+    void this.request("Token", {token: this.#token}).catch(ignore);
+    const {ER = 0} = (await asked.catch(ignore)) ?? {ER: -1};
+    return ER === NOT_ALLOWED ? false : ER === 0 || null;
+  }
 
   start() {
     const {events, page} = this.#with.environment;
@@ -246,6 +268,12 @@ export class Link {
   /** @type {Map<number, {resolve: (answer: any) => void, reject: (error: Error) => void, timer: any}>} */ #asked = new Map();
   /** @type {Map<string, string[]>} */ #watched = new Map();
   /** When the other tabs were last heard of. @type {Map<string, number>} */ #tabs = new Map();
+  /** Tokens of tabs that wait to be admitted. @type {Map<string, string>} */ #applicants = new Map();
+  /** Whether the tab that leads has had this one's token accepted. */
+  #admitted = false;
+  /** Whether this tab stands aside, since its token was refused. */
+  #aside = false;
+  /** @type {string|null} */ #renewed = null;
   #tab;
   #next = 0;
   #silent = 0;
@@ -273,9 +301,15 @@ export class Link {
       return this.#lead(); // a frame to which the browser gives nothing that tabs share
     }
     this.#channel.onmessage = ({data}) => { this.#heard(data); };
+    this.#apply();
+    this.#beats();
+  }
+
+  /** Asks for the lock, and the tab that has it to be admitted. */
+  #apply() {
+    this.#aside = false;
     this.#queue(false);
     this.#post({kind: "hello", token: this.#token});
-    this.#beats();
   }
 
   stop() {
@@ -291,13 +325,24 @@ export class Link {
     this.#status(status("ended"), this.limit);
   }
 
-  connect() { if (this.#connection) this.#connection.connect(); else this.#post({kind: "connect"}); }
+  connect() {
+    if (this.#connection) this.#connection.connect();
+    else if (this.#aside) this.#again();
+    else this.#post({kind: "connect"});
+  }
+
+  /** With another token, perhaps. */
+  #again() {
+    this.#status(status("connecting"), this.limit);
+    this.#apply();
+  }
 
   /** @param {string} token */
   setToken(token) {
     this.#token = token;
     if (this.#connection) this.#connection.setToken(token);
-    else this.#post({kind: "token", token});
+    else if (this.#aside) this.#again();
+    else if (this.#channel) this.#post(this.#admitted ? {kind: "token", token} : {kind: "hello", token});
   }
 
   /** @param {string} event @param {any} [payload] @returns {Promise<any>} Rejected with Lost, Late or TooLarge. */
@@ -318,11 +363,11 @@ export class Link {
   /** @param {string} event @param {any} payload */
   emit(event, payload) {
     if (this.#connection) this.#connection.emit(event, payload);
-    else this.#post({kind: "emit", event, payload});
+    else if (this.#admitted) this.#post({kind: "emit", event, payload});
   }
 
   /** To the other tabs. @param {any} note */
-  note(note) { this.#post({kind: "note", note}); }
+  note(note) { if (this.#connection || this.#admitted) this.#post({kind: "note", note}); }
 
   giveUp() { this.#connection?.giveUp(); }
 
@@ -330,7 +375,7 @@ export class Link {
   watch(ids) {
     this.#watched.set(this.#tab, ids);
     if (this.#connection) this.#present();
-    else this.#post({kind: "watch", ids});
+    else if (this.#admitted) this.#post({kind: "watch", ids});
   }
 
   /** @param {any} message */
@@ -344,14 +389,15 @@ export class Link {
     const queued = this.#queued = new AbortController();
     const options = steal ? {steal: true} : {signal: queued.signal};
     locks.request(this.#with.name, options, () => new Promise((resolve) => {
-      if (this.#stopped) return resolve(undefined);
+      if (this.#stopped || queued !== this.#queued) return resolve(undefined);
       this.#release = () => { resolve(undefined); };
       this.#lead();
     })).catch((/** @type {any} */ error) => {
       if (queued !== this.#queued || this.#stopped) return; // given up here
       if (error?.name === "AbortError") { // stolen by another tab while this one was frozen
         this.#follow();
-        this.#queue(false);
+        this.#status(status("connecting"), this.limit); // what was said meanwhile was not heard
+        this.#apply();
       } else if (!this.#connection) this.#alone(); // refused, as in a frame of another site whose storage the browser blocks
     });
   }
@@ -374,11 +420,15 @@ export class Link {
         wiring.hear(event, payload, ack);
       },
       tell: (now, limit) => {
+        if (this.#channel && now.state === "refused" && (now.code === "token" || now.code === "revoked")) return this.#standAside(now);
         this.#status(now, limit);
         this.#post({kind: "status", status: now, limit});
-        if (now.state === "connected") this.#present();
+        if (now.state !== "connected") return;
+        this.#present();
+        for (const [tab, token] of this.#applicants) void this.#examine(tab, token);
       },
     });
+    this.#admitted = false; // by its own connection, or not at all
     this.#fail(new Lost("another tab had the connection"));
     this.#post({kind: "leads"});
     this.#connection.start();
@@ -390,6 +440,51 @@ export class Link {
     this.#connection = null;
     connection?.stop();
     if (connection) this.#with.leads(false);
+  }
+
+  /** Leaves the connection to tabs with another token. @param {Status} now */
+  #standAside(now) {
+    this.#aside = true;
+    this.#admitted = false;
+    this.#queued?.abort();
+    this.#queued = null;
+    this.#follow();
+    this.#release?.();
+    this.#release = null;
+    this.#fail(new Lost("refused"));
+    this.#status(now, this.limit);
+  }
+
+  /** Has the server say whether another tab's token is this user's. @param {string} tab @param {string} token */
+  async #examine(tab, token) {
+    const connection = this.#connection;
+    if (!connection) return;
+    this.#post({kind: "status", status: connection.status, limit: connection.limit}); // somebody is there, however long the server takes
+    if (connection.status.state !== "connected" && !connection.has(token)) {
+      this.#applicants.set(tab, token);
+      return;
+    }
+    this.#applicants.delete(tab);
+    const accepted = await connection.accepts(token);
+    if (connection !== this.#connection || accepted === null) return; // it asks again
+    if (accepted) this.#post({kind: "admitted", to: tab, status: connection.status, limit: connection.limit});
+    else this.#post({kind: "refused", to: tab, token});
+  }
+
+  /** This tab's token was refused: its page may have another. @param {string} token */
+  async #turnedAway(token) {
+    if (token !== this.#token) return; // there is another meanwhile
+    let other = null;
+    try {
+      if (this.#renewed !== token) other = (await this.#with.renew?.()) ?? null;
+    } catch {
+      // As if there were none.
+    }
+    if (this.#stopped || this.#connection || this.#admitted || token !== this.#token) return;
+    if (other && other !== token) {
+      this.#renewed = this.#token = other;
+      this.#post({kind: "hello", token: other});
+    } else this.#standAside(status("refused", "token"));
   }
 
   /** @param {Error} error */
@@ -406,6 +501,12 @@ export class Link {
     this.limit = limit;
     this.status = now;
     this.#with.tell(now, limit);
+  }
+
+  /** @param {{status: Status, limit: number}} told */
+  #hearStatus(told) {
+    this.limit = told.limit;
+    if (JSON.stringify(this.status) !== JSON.stringify(told.status)) this.#status(told.status, told.limit);
   }
 
   #present() {
@@ -428,7 +529,7 @@ export class Link {
     this.#beat = setTimeout(() => {
       this.#beats();
       this.#forgetClosed();
-      if (this.#connection) return;
+      if (this.#connection || this.#aside) return;
       // This tab was frozen, and may not have heard all: what it has is looked at again, as after a lost connection.
       if (time() - since > ASLEEP * 1000 && this.status.state === "connected") this.#status(status("connecting"), this.limit);
       this.#silent += 1;
@@ -436,25 +537,28 @@ export class Link {
         this.#silent = 0;
         this.#queue(true);
       } else {
-        this.#post({kind: "hello"});
+        this.#post(this.#admitted ? {kind: "hello"} : {kind: "hello", token: this.#token});
       }
     }, BEAT * 1000);
   }
 
   /** A tab that was closed does not say so; one that is hidden asks seldom. */
   #forgetClosed() {
-    const since = this.#with.environment.time() - GONE * 1000;
+    const since = this.#with.environment.now() - GONE * 1000;
     for (const [tab, seen] of this.#tabs) {
       if (seen >= since) continue;
       this.#tabs.delete(tab);
       this.#watched.delete(tab);
+      this.#applicants.delete(tab);
     }
   }
 
   /** @param {any} message */
   #heard(message) {
     const {kind, tab, id, event, payload} = message;
-    this.#tabs.set(tab, this.#with.environment.time());
+    if (this.#aside) return;
+    this.#tabs.set(tab, this.#with.environment.now());
+    if (!this.#connection && !this.#admitted) return this.#waits(message);
     if (kind === "note") return this.#with.note(message.note);
     if (kind === "watch") {
       this.#watched.set(tab, message.ids);
@@ -474,10 +578,25 @@ export class Link {
     } else if (kind === "status") {
       this.#silent = 0;
       if (message.status.state !== "connected") this.#fail(new Lost("the connection was lost"));
-      if (JSON.stringify(this.status) !== JSON.stringify(message.status) || this.limit !== message.limit) this.#status(message.status, message.limit);
+      this.#hearStatus(message);
     } else if (kind === "leads") {
       this.#silent = 0;
       this.#fail(new Lost("another tab has the connection"));
+      this.#post({kind: "watch", ids: this.#watched.get(this.#tab) ?? []});
+    }
+  }
+
+  /** What a tab hears that is not admitted: how it stands with that, and why there is no connection. @param {any} message */
+  #waits({kind, to, token, status: now, limit}) {
+    if (["hear", "status", "leads", "admitted", "refused"].includes(kind)) this.#silent = 0;
+    if (kind === "leads") this.#post({kind: "hello", token: this.#token});
+    else if (kind === "status") { if (now.state !== "connected") this.#hearStatus({status: now, limit}); }
+    else if (to !== this.#tab) return;
+    else if (kind === "refused") void this.#turnedAway(token);
+    else if (kind === "admitted") {
+      this.#admitted = true;
+      this.#renewed = null;
+      this.#hearStatus({status: now, limit});
       this.#post({kind: "watch", ids: this.#watched.get(this.#tab) ?? []});
     }
   }
@@ -486,8 +605,8 @@ export class Link {
   #serve({kind, tab, id, event, payload, token}) {
     const connection = /** @type {Connection} */ (this.#connection);
     if (kind === "hello") {
-      if (token && connection.status.state === "refused") connection.setToken(token);
-      this.#post({kind: "status", status: connection.status, limit: connection.limit});
+      if (token) void this.#examine(tab, token);
+      else this.#post({kind: "status", status: connection.status, limit: connection.limit});
     } else if (kind === "request") {
       connection.request(event, payload).then(
         (answer) => { this.#post({kind: "answer", to: tab, id, answer}); },

@@ -63,11 +63,25 @@ export function read(msg) {
   return {text: JSON.stringify(plain(msg), null, 1) ?? "", quote: null, file: null};
 }
 
-/** The same of a message of the server, which may have been deleted. @param {any} item */
+/** The same of a message of the server, which may have been edited or deleted, or be cut for a list. @param {any} item */
 function said(item) {
   const deleted = Boolean(item.deleted);
-  return {...read(deleted ? "" : item.msg), deleted};
+  return {...read(deleted ? "" : item.cut && item.msg === null ? "…" : item.msg), deleted, edited: Boolean(item.edited) && !deleted};
 }
+
+/** Who reacted how. @param {any} reactions  As of the server. @returns {Record<string, string[]>} */
+function reactionsOf(reactions) {
+  return Object.fromEntries(Object.entries(reactions ?? {}).map(([emoji, users]) => [emoji, /** @type {any[]} */ (users).map(String)]));
+}
+
+// What can come right after a message: History has the messages before a mid, which need not be a message's. Mids sort by time, and their
+// first 16 digits are enough for that.
+
+/** @param {string} mid @returns {bigint} */
+export function placeOf(mid) { return BigInt(`0x${mid.slice(0, 16)}`); }
+
+/** The least mid at that place. @param {bigint} place @returns {string} */
+export function midAt(place) { return `${place.toString(16).padStart(16, "0")}00000000`; }
 
 /** @param {string} text @returns {{text: string, quote: string|null}} */
 function split(text) {
@@ -115,7 +129,7 @@ export const LIMITS = {
   outboxMessages: 500, outboxBytes: 50_000_000, drafts: 100, draftLength: 20_000, watched: 500, names: 2000,
 };
 
-/** @typedef {{info: Conversation, list: Message[], mids: Map<string, Message>, fresh: boolean, sure: string, edges: string[], counted: string, readMid: string, peerRead: string, peerDelivered: string, typingUntil: number}} Record_ */
+/** @typedef {{info: Conversation, list: Message[], mids: Map<string, Message>, fresh: boolean, sure: string, counted: string, readMid: string, peerRead: string, peerDelivered: string, typingUntil: number}} Record_ */
 
 /** An id that no other message has. (`crypto.randomUUID` is missing on pages without HTTPS.) */
 export function newId() { return [...crypto.getRandomValues(new Uint32Array(4))].join("-"); }
@@ -175,7 +189,7 @@ export class Store {
         id, room: id.startsWith("#"), last: null, time: 0, unread: 0, readUpTo: null, presence: this.#presence.get(id) ?? null, typing: false,
         open: false, loaded: false, loading: false, hasOlder: true, hasNewer: false, missed: 0, draft: "",
       },
-      list: [], mids: new Map(), fresh: false, sure: "", edges: [], counted: "", readMid: "", peerRead: "", peerDelivered: "", typingUntil: 0,
+      list: [], mids: new Map(), fresh: false, sure: "", counted: "", readMid: "", peerRead: "", peerDelivered: "", typingUntil: 0,
     };
     this.#records.set(id, made);
     this.order();
@@ -232,18 +246,52 @@ export class Store {
     return to.startsWith("#") || from === this.user ? to : from;
   }
 
-  /** What the server has now of a message that is in memory: it may have been edited or deleted. @param {Message} message @param {any} item */
+  /**
+   * What the server has now of a message that is in memory: it may have been edited or deleted, or have other reactions.
+   *
+   * @param {Message} message
+   * @param {any} item  Of `History` or `Conversations`. In a list it may be cut: it is then no better than what is loaded.
+   */
   renew(message, item) {
-    if (!item.edited && !item.deleted) return;
-    const {text, deleted, file, quote} = said(item);
-    if (message.deleted === deleted && message.text === text && message.file?.size === file?.size) return;
+    const reactions = reactionsOf(item.reactions);
+    if (JSON.stringify(reactions) !== JSON.stringify(message.reactions)) {
+      message.reactions = reactions;
+      this.alter(message);
+    }
+    const isLoaded = this.find(message.conversation)?.mids.get(String(message.mid)) === message;
+    if ((item.edited || item.deleted) && !(item.cut && isLoaded)) this.#say(message, item);
+  }
+
+  /** A message says something else now. @param {Message} message @param {any} item */
+  #say(message, item) {
+    const {text, deleted, edited, file, quote} = said(item);
+    if (message.deleted === deleted && message.edited === edited && message.text === text && message.file?.size === file?.size) return;
     if (message.file?.data) {
       this.#bytes -= message.file.data.byteLength;
       this.#files = this.#files.filter((one) => one !== message);
     }
-    Object.assign(message, {text, deleted, file, msg: item.msg, reply: quote === null ? null : {text: quote, mid: message.reply?.mid ?? null}});
+    Object.assign(message, {text, deleted, edited, file, msg: item.msg, reply: quote === null ? null : {text: quote, mid: message.reply?.mid ?? null}});
     this.#weigh(message);
     this.alter(message);
+  }
+
+  /** `RESPUPDATE`: what somebody changed of a message. @param {Message} message @param {any} update */
+  update(message, {kind, uId, at, msg, emoji}) {
+    if (message.deleted) return;
+    if (kind === "edit") this.#say(message, {msg, edited: at});
+    else if (kind === "delete") {
+      message.reactions = {};
+      this.#say(message, {msg: null, deleted: at});
+    } else if (kind === "react") {
+      const user = String(uId);
+      /** @type {[string, string[]][]} */
+      const all = Object.entries(message.reactions).map(([one, users]) => [one, users.filter((other) => other !== user)]);
+      const same = all.find(([one]) => one === emoji);
+      if (same) same[1].push(user);
+      else if (emoji && typeof emoji === "string") all.push([emoji, [user]]);
+      message.reactions = Object.fromEntries(all.filter(([, users]) => users.length));
+      this.alter(message);
+    }
   }
 
   /** A message of the server as the page sees it. @param {any} item @returns {Message} */
@@ -254,14 +302,17 @@ export class Store {
       this.#names.set(from, item.name.slice(0, 64));
       if (this.#names.size > this.limits.names) this.#names.delete(/** @type {string} */ (this.#names.keys().next().value));
     }
-    const {text, deleted, quote, file} = said(item);
+    const {text, deleted, edited, quote, file} = said(item);
     const mid = typeof item.mid === "string" ? item.mid : `~${item.msgTime}-${newId()}`;
     const record = this.#records.get(conversation);
     const own = from === this.user;
     const state = own ? stateOf(record, mid) : "received";
     const time = Number(item.msgTime) || 0;
     /** @type {Message} */
-    const message = {key: mid, mid, conversation, from, own, time, state, problem: null, text, deleted, file, msg: item.msg, reply: null};
+    const message = {
+      key: mid, mid, conversation, from, own, time, state, problem: null, text, deleted, edited, file, msg: item.msg, reply: null,
+      reactions: reactionsOf(item.reactions),
+    };
     if (quote !== null) message.reply = {text: quote, mid: this.#answered(record, quote)};
     return message;
   }
@@ -285,7 +336,9 @@ export class Store {
     const record = this.record(message.conversation);
     const {list, mids} = record;
     let at = list.length;
-    if (message.mid !== null) {
+    // What was kept from before is read after something was written: it was written earlier.
+    if (message.mid === null) while (at > 0 && list[at - 1]?.mid === null && Number(list[at - 1]?.time) > message.time) at -= 1;
+    else {
       while (at > 0) {
         const before = /** @type {Message} */ (list[at - 1]);
         if (before.mid !== null && before.mid < message.mid) break;
@@ -390,7 +443,6 @@ export class Store {
       const kept = list.filter(({mid}) => mid !== null);
       gone = kept.splice(most);
       list.splice(0, list.length, ...kept, ...unsent);
-      for (let at = gone.length; at > 0; at -= 100) record.edges.push(gone[at]?.mid ?? "");
       info.hasNewer = true;
     }
     for (const {mid} of gone) if (mid !== null) mids.delete(mid);
@@ -414,7 +466,6 @@ export class Store {
     const gone = record.list.filter(({mid}) => mid !== null);
     record.list.splice(0, record.list.length, ...record.list.filter(({mid}) => mid === null));
     record.mids.clear();
-    record.edges = [];
     record.sure = "";
     this.#dropped(record, gone);
     const changes = this.of(record.info.id);
@@ -447,10 +498,17 @@ export class Store {
 
 const TRIES = 5; // connections that may be lost while one message is sent, before the user is asked
 const SHORTEST = 1, LONGEST = 30; // seconds between tries while the server is busy
+const SETTLED = 2000; // milliseconds after which what another tab wrote is kept
 
-/** Two stores of one database, or of memory where there is none. */
+/** @typedef {{store: "outbox"|"state", run: (store: IDBObjectStore) => IDBRequest, done: () => void, failed: (error: any) => void}} Write */
+
+/**
+ * Two stores of one database, or of memory where there is none. What is written in one task is one transaction, which is committed at the
+ * end of the task: all of it is kept, even if the page ends right then.
+ */
 export class Database {
   /** @type {IDBDatabase|null} */ #db = null;
+  /** @type {Write[]} */ #writes = [];
   /** @param {IDBFactory|null} factory @param {string} name @param {() => void} failed */
   constructor(factory, name, failed) {
     this.factory = factory;
@@ -470,7 +528,7 @@ export class Database {
         };
         opening.onsuccess = () => {
           this.#db = opening.result;
-          this.#db.onversionchange = () => { this.#db?.close(); this.#db = null; };
+          this.#db.onversionchange = () => { this.close(); };
           resolve();
         };
         opening.onerror = opening.onblocked = () => { this.failed(); resolve(); };
@@ -481,26 +539,77 @@ export class Database {
     });
   }
 
-  /** @param {"outbox"|"state"} store @param {(store: IDBObjectStore) => IDBRequest} run @param {IDBTransactionMode} mode @returns {Promise<any>} */
-  #run(store, run, mode) {
+  get isOpen() { return this.#db !== null; }
+
+  /** @param {"outbox"|"state"} store @param {(store: IDBObjectStore) => IDBRequest} run @returns {Promise<any>} */
+  #read(store, run) {
     return new Promise((resolve, reject) => {
+      this.#flush(); // what was written before it is read
       if (!this.#db) return resolve(undefined);
-      const transaction = this.#db.transaction(store, mode);
+      const transaction = this.#db.transaction(store, "readonly");
       const request = run(transaction.objectStore(store));
       transaction.oncomplete = () => { resolve(request.result); };
       transaction.onerror = transaction.onabort = () => { reject(transaction.error ?? new Error("IndexedDB failed")); };
     });
   }
 
+  /** @param {"outbox"|"state"} store @param {(store: IDBObjectStore) => IDBRequest} run @returns {Promise<void>} */
+  #write(store, run) {
+    return new Promise((done, failed) => {
+      if (!this.#db) return done();
+      if (!this.#writes.length) queueMicrotask(() => { this.#flush(); });
+      this.#writes.push({store, run, done, failed});
+    });
+  }
+
+  #flush() { if (this.#writes.length) this.#commit(this.#writes.splice(0)); }
+
+  /** @param {Write[]} writes  In their order. */
+  #commit(writes) {
+    /** @type {IDBTransaction} */
+    let transaction;
+    /** @type {unknown} */
+    let fault = null;
+    try {
+      if (!this.#db) throw new Error("the database was closed");
+      transaction = this.#db.transaction(["outbox", "state"], "readwrite");
+    } catch (error) {
+      for (const {failed} of writes) failed(error);
+      return;
+    }
+    transaction.oncomplete = () => { for (const {done} of writes) done(); };
+    transaction.onabort = () => {
+      // What has no room must not take the rest with it.
+      if (writes.length > 1) for (const one of writes) this.#commit([one]);
+      else for (const {failed} of writes) failed(transaction.error ?? fault ?? new Error("IndexedDB failed"));
+    };
+    try {
+      for (const {store, run} of writes) run(transaction.objectStore(store));
+      transaction.commit?.();
+    } catch (error) {
+      fault = error; // it can't be cloned, or the transaction is over already
+      try {
+        transaction.abort();
+      } catch {
+        // It is over: `onabort` follows.
+      }
+    }
+  }
+
   /** @param {"outbox"|"state"} store @returns {Promise<any[]>} */
-  async values(store) { return (await this.#run(store, (one) => one.getAll(), "readonly")) ?? []; }
+  async values(store) { return (await this.#read(store, (one) => one.getAll())) ?? []; }
   /** @param {string} key @returns {Promise<any>} */
-  get(key) { return this.#run("state", (one) => one.get(key), "readonly"); }
+  get(key) { return this.#read("state", (one) => one.get(key)); }
   /** @param {"outbox"|"state"} store @param {any} value @param {string} [key] */
-  put(store, value, key) { return this.#run(store, (one) => one.put(value, key), "readwrite"); }
+  put(store, value, key) { return this.#write(store, (one) => one.put(value, key)); }
   /** @param {"outbox"|"state"} store @param {string} key */
-  remove(store, key) { return this.#run(store, (one) => one.delete(key), "readwrite"); }
-  close() { this.#db?.close(); this.#db = null; }
+  remove(store, key) { return this.#write(store, (one) => one.delete(key)); }
+
+  close() {
+    this.#flush();
+    this.#db?.close(); // after what was begun
+    this.#db = null;
+  }
 }
 
 /** What a refusal means. @param {any} answer @returns {{problem: Problem, wait: number|null}} */
@@ -521,8 +630,12 @@ export class Outbox {
   /** @type {Map<string, Entry>} */ entries = new Map();
   /** @type {Set<string>} */ #busy = new Set();
   /** @type {Map<string, number>} */ #tries = new Map();
-  /** @type {Set<string>} */ loaded = new Set();
+  /** Those that are not known to be kept: not yet, or they could not be. @type {Set<string>} */ #unkept = new Set();
+  /** The greatest that was given, by any tab, and before a reload: the order stays, whatever this device's clock does. */ seq = 0;
   #bytes = 0;
+  #tells = false;
+  #keeps = true;
+  #isLoaded = false;
   sends = false;
 
   /**
@@ -540,29 +653,50 @@ export class Outbox {
 
   get bytes() { return this.#bytes; }
 
+  /** Reads what was kept. Nothing is sent, or told to the other tabs, before. */
   async load() {
-    const kept = /** @type {Entry[]} */ (await this.database.values("outbox"));
-    for (const entry of kept.sort((a, b) => a.seq - b.seq)) {
-      this.loaded.add(entry.cid);
-      this.hear(entry);
+    this.#tells = true;
+    for (const entry of this.entries.values()) {
+      this.link.note({outbox: entry});
+      if (!this.#keeps) this.#keep(entry);
+    }
+    this.#keeps = true;
+    try {
+      const kept = /** @type {Entry[]} */ (await this.database.values("outbox"));
+      for (const entry of kept.sort((a, b) => a.seq - b.seq)) this.hear(entry);
+      const inOrder = [...this.entries.values()].sort((a, b) => a.seq - b.seq);
+      this.entries = new Map(inOrder.map((entry) => [entry.cid, entry]));
+    } finally {
+      this.#isLoaded = true;
+      this.run();
     }
   }
 
-  /** Removes what another tab has sent after this tab loaded the outbox, and before it listened to the other tabs. */
+  /** Removes what another tab has sent, or given up, while this one did not listen to the others. */
   async reconcile() {
-    if (!this.loaded.size) return;
+    if (!this.#isLoaded || !this.database.isOpen) return;
+    const now = this.environment.time();
+    const cids = [...this.entries.values()].filter(({cid, time}) => !this.#unkept.has(cid) && now - time > SETTLED).map(({cid}) => cid);
+    if (!cids.length) return;
     const kept = new Set((await this.database.values("outbox")).map(({cid}) => cid));
-    for (const cid of this.loaded) {
+    for (const cid of cids) {
       const entry = kept.has(cid) ? undefined : this.take(cid);
       if (entry) this.tell.gone(entry);
     }
-    this.loaded.clear();
+  }
+
+  /** Takes over what another tab has kept while this one did not listen to it. */
+  async refresh() {
+    if (!this.#isLoaded) return;
+    const known = new Set(this.entries.keys()); // one of these may be sent before the answer
+    for (const entry of await this.database.values("outbox")) if (!known.has(entry.cid) && !this.entries.has(entry.cid)) this.hear(entry);
   }
 
   /** An entry that another tab wrote, or that was kept. @param {Entry} entry */
   hear(entry) {
     const before = this.entries.get(entry.cid);
     this.#bytes += entry.bytes - (before?.bytes ?? 0);
+    this.seq = Math.max(this.seq, entry.seq);
     this.entries.set(entry.cid, entry);
     if (!before) this.tell.added(entry);
     this.tell.state(entry, entry.failed ? "failed" : "waiting");
@@ -572,12 +706,24 @@ export class Outbox {
   /** @param {Entry} entry */
   put(entry) {
     this.hear(entry);
-    this.link.note({outbox: entry});
-    this.database.put("outbox", entry).catch((/** @type {any} */ error) => {
+    if (this.#tells) this.link.note({outbox: entry});
+    if (this.#keeps) this.#keep(entry);
+  }
+
+  /** @param {Entry} entry */
+  #keep(entry) {
+    this.#unkept.add(entry.cid);
+    this.database.put("outbox", entry).then(() => { this.#unkept.delete(entry.cid); }, (/** @type {any} */ error) => {
       const quota = error?.name === "QuotaExceededError";
       this.tell.problem({code: quota ? "quota" : "storage", words: quota ? "This device has no room left: keep the page open until the message is sent."
         : "This browser keeps nothing: keep the page open until the message is sent.", again: false});
     });
+  }
+
+  /** Keeps nothing that is written with a token that was refused: another tab would send it. */
+  withdraw() {
+    this.#keeps = false;
+    for (const cid of this.entries.keys()) void this.database.remove("outbox", cid).catch(() => null); // nor was it kept
   }
 
   /** @param {string} cid @returns {Entry|undefined} */
@@ -585,6 +731,7 @@ export class Outbox {
     const entry = this.entries.get(cid);
     if (!entry) return undefined;
     this.entries.delete(cid);
+    this.#unkept.delete(cid);
     this.#tries.delete(cid);
     this.#bytes -= entry.bytes;
     return entry;
@@ -607,7 +754,7 @@ export class Outbox {
 
   /** Sends what waits, where this tab leads and is connected. */
   run() {
-    if (!this.sends || this.link.status.state !== "connected") return;
+    if (!this.sends || !this.#isLoaded || this.link.status.state !== "connected") return;
     const heads = new Map();
     for (const entry of this.entries.values()) if (!entry.failed && !heads.has(entry.pId)) heads.set(entry.pId, entry);
     for (const entry of heads.values()) if (!this.#busy.has(entry.pId)) void this.#send(entry);

@@ -48,7 +48,7 @@
  * @property {(run: () => void) => void} frame  Runs it before the next frame; soon, where nothing is drawn.
  * @property {() => boolean} visible
  * @property {() => boolean} online
- * @property {EventTarget|null} events  Where `online` and `offline` are heard (window).
+ * @property {EventTarget|null} events  Where `online`, `offline`, `focus` and `pagehide` are heard (window).
  * @property {EventTarget|null} page  Where `visibilitychange` is heard (document).
  */
 
@@ -75,7 +75,8 @@
  * Why a message was not sent, or something was not kept.
  *
  * @typedef {object} Problem
- * @property {"too large"|"invalid"|"not allowed"|"slow down"|"not available"|"connection"|"full"|"quota"|"storage"|"unknown"} code
+ * @property {"too large"|"invalid"|"not allowed"|"slow down"|"not available"|"connection"|"full"|"quota"|"storage"|"drafts"|"unknown"} code
+ *   `quota`, `storage`: what is not sent yet can't be kept; `drafts`: nor can a draft.
  * @property {string} words  One English sentence; the server's own where it gave one.
  * @property {boolean} again  Whether to try again, unchanged, may help.
  */
@@ -95,6 +96,8 @@
  * @property {Problem|null} problem  Why it `failed`.
  * @property {string} text  What it says, without its quotation; never markup. Of what another client sent: its JSON.
  * @property {boolean} deleted  Whether its sender, or a moderator, deleted it: it has no text then.
+ * @property {boolean} edited  Whether its sender changed its text after it was sent.
+ * @property {Record<string, string[]>} reactions  Users by emoji; each user has one at most. Another object after each change.
  * @property {Reply|null} reply  What it answers.
  * @property {FilePart|null} file
  * @property {unknown} msg  As it was sent.
@@ -182,7 +185,8 @@
  * @property {boolean} leader  Whether this tab has the connection; true where tabs do not share one.
  * @property {readonly Conversation[]} conversations  Newest first.
  * @property {(event: "change", listener: (changes: Changes) => void) => () => void} on  Gives what removes the listener.
- * @property {() => Promise<void>} start  Connects; done when outbox and drafts were read, connected or not.
+ * @property {() => Promise<void>} start  Connects; done when that has begun. What this browser keeps of the user is there once the server
+ *   has accepted the token, or can't be reached.
  * @property {() => void} stop  Ends it: another tab takes the connection over.
  * @property {() => void} connect  Tries at once.
  * @property {(token: string) => void} setToken  Another token for the same user; renews on the live socket.
@@ -196,10 +200,15 @@
  * @property {(id: string) => Promise<number>} older  Loads a page of older messages; how many came.
  * @property {(id: string) => Promise<number>} newer
  * @property {(id: string) => Promise<void>} newest  Back to the newest messages, where they were dropped.
+ * @property {(id: string, mid: string) => Promise<void>} around  The messages before and after one, in place of those in memory: `hasNewer` then
+ *   says whether more follow.
  * @property {(id: string, draft: Draft) => Message} send  At once in `messages(id)`, as waiting. Throws a `Refused` (its `problem` says why)
  *   when it can't be kept: the outbox is full, or it is larger than the server accepts.
  * @property {(message: Message) => void} retry
- * @property {(message: Message, text: string) => void} edit  Another text for what was not sent, and tries again.
+ * @property {(message: Message, text: string) => Promise<void>} edit  Another text. What was not sent is tried again with it; what was sent
+ *   is changed for everybody, which the server allows for a time. Rejected with `Refused`, or with an `Error` without a connection.
+ * @property {(message: Message) => Promise<void>} delete  Deletes a message that was sent, for everybody; otherwise like `edit`.
+ * @property {(message: Message, emoji: string) => Promise<void>} react  The user's reaction in place of the one before; "" for none.
  * @property {(message: Message) => void} discard  Of what waits or failed.
  * @property {(message: Message) => Promise<FilePart|null>} load  A file's data that is no longer in memory.
  * @property {(id: string) => void} read  All of it was read, on all tabs and devices.

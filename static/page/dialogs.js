@@ -3,7 +3,7 @@
 import {clean} from "../kschat/store.js";
 import {NAMES, avatar, button, make} from "./texts.js";
 
-/** @import {ChatApi} from "../kschat/types.js" */
+/** @import {ChatApi, Message} from "../kschat/types.js" */
 /** @import {Key, Texts} from "./texts.js" */
 
 /**
@@ -17,6 +17,7 @@ import {NAMES, avatar, button, make} from "./texts.js";
  * @property {(theme?: string) => void} applyTheme
  * @property {() => void} writeSettings
  * @property {() => Promise<import("./notices.js").Notices|null>} notices
+ * @property {(message: Message) => void} remove  Deletes it.
  */
 
 /** An id with its invisible characters as code points: it may look like another user's. @param {string} id */
@@ -31,11 +32,15 @@ export class Dialogs {
     this.texts = page.texts;
   }
 
-  /** @param {"start"|"settings"|"keys"|"details"} name @param {string|null} id  The conversation that is open. */
-  open(name, id) {
+  /**
+   * @param {"start"|"settings"|"keys"|"details"|"delete"} name
+   * @param {string|null} id  The conversation that is open.
+   * @param {Message} [message]  That is to be deleted.
+   */
+  open(name, id, message) {
     if (document.querySelector("dialog[open]")) return;
     /** @type {Record<string, Key>} */
-    const titles = {start: "startTitle", settings: "settings", keys: "keys", details: "details"};
+    const titles = {start: "startTitle", settings: "settings", keys: "keys", details: "details", delete: "deleteTitle"};
     const dialog = make("dialog");
     dialog.id = name;
     const title = make("h2", "", this.texts.say(titles[name]));
@@ -54,6 +59,7 @@ export class Dialogs {
     if (name === "start") this.#start(dialog, inside);
     else if (name === "settings") this.#settings(dialog, inside);
     else if (name === "keys") this.#keys(inside);
+    else if (name === "delete") { if (message) this.#delete(dialog, inside, message); }
     else if (id !== null) this.#details(dialog, inside, id);
     dialog.showModal();
     if (name === "start") inside.querySelector("input")?.focus(); // autofocus is not allowed in a frame of another origin
@@ -88,6 +94,23 @@ export class Dialogs {
     });
     input.addEventListener("input", () => { input.setCustomValidity(""); });
     inside.append(form);
+  }
+
+  /** @param {HTMLDialogElement} dialog @param {HTMLElement} inside @param {Message} message */
+  #delete(dialog, inside, message) {
+    const {texts, page} = this;
+    const words = make("p", "hint");
+    words.append(make("bdi", "", (message.text || message.file?.name || "").slice(0, 200)));
+    const buttons = make("div", "buttons");
+    for (const [key, className, run] of /** @type {const} */ ([["delete", "", true], ["cancel", "plain", false]])) {
+      const element = button(texts.say(key), {className});
+      element.addEventListener("click", () => {
+        dialog.close();
+        if (run) page.remove(message);
+      });
+      buttons.append(element);
+    }
+    inside.append(words, make("p", "", texts.say("deleteHint")), buttons);
   }
 
   /** @param {HTMLDialogElement} dialog @param {HTMLElement} inside */
@@ -275,7 +298,7 @@ export class Dialogs {
       done();
     } catch (error) {
       const why = place.querySelector(".problem") ?? place.appendChild(make("span", "problem"));
-      why.textContent = ` ${error instanceof Error ? error.message : error}`;
+      why.textContent = ` ${this.texts.why(error, "block")}`;
     }
   }
 
@@ -283,7 +306,7 @@ export class Dialogs {
   #keys(inside) {
     const list = make("dl");
     for (const [keys, key] of /** @type {[string[], Key][]} */ ([
-      [["Enter"], "keySend"], [["Shift+Enter"], "keyLine"], [["↑", "↓"], "keyMove"], [["R", "C"], "keyReply"],
+      [["Enter"], "keySend"], [["Shift+Enter"], "keyLine"], [["↑", "↓"], "keyMove"], [["R", "C"], "keyReply"], [["+"], "keyReact"], [["E", "Del"], "keyEdit"],
       [["Ctrl+K"], "keySearch"], [["Alt+↑", "Alt+↓"], "keyNext"], [["Esc"], "keyEscape"], [["?"], "keyKeys"],
     ])) {
       const term = make("dt");

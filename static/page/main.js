@@ -3,8 +3,9 @@
 // Hooks for tests and styles, which stay as they are:
 //   #chat[data-uid][data-view=list|conversation]   #status[data-state]   #conversations [data-id]   #title   #subtitle
 //   #messages > li[data-key][data-state].own/.other with .text .quote .picture .file .tick .day .divider .more .why
-//   [data-do=reply|copy|retry|edit|discard|more|load]   #text #send #attach #file #attachments #replying #notice
-//   #newer #search #results #back #info #new #start #settings-button #settings #keys-button #keys #live #welcome #empty
+//   [data-do=react|emoji|reply|copy|edit|delete|retry|discard|more|load]   .reaction[data-emoji]   #picker
+//   #text #send #attach #file #attachments #replying #notice   #newer #search #results #back #info #new #start
+//   #settings-button #settings #keys-button #keys #live #welcome #empty
 //
 // This file holds the list of conversations, and what belongs to the whole page: the token, the address, the connection in words, keys.
 // talk.js has the open conversation, texts.js the texts and the helpers that make elements. Few files mean few requests before the page
@@ -13,7 +14,7 @@
 import {Chat} from "../kschat/chat.js";
 import {clean} from "../kschat/store.js";
 import {Composer, ConversationView} from "./talk.js";
-import {Texts, applyTexts, applyTheme, avatar, byId, make, onceAFrame, paint, readSettings, writeSettings} from "./texts.js";
+import {Texts, applyTexts, applyTheme, avatar, button, byId, make, onceAFrame, paint, readSettings, writeSettings} from "./texts.js";
 
 /** @import {ChatApi, Conversation, Message, Status} from "../kschat/types.js" */
 /** @import {Key} from "./texts.js" */
@@ -496,7 +497,7 @@ async function join(id) {
     if (view.id === id) await chat.open(id);
   } catch (error) {
     joined.delete(id);
-    if (chat.status.state === "connected" && view.id === id) tell.problem(error instanceof Error ? error.message : String(error));
+    if (chat.status.state === "connected" && view.id === id) tell.problem(texts.why(error, "join"));
   }
 }
 
@@ -531,7 +532,7 @@ function markRead() {
   const {id} = view;
   if (id === null || document.hidden || !view.isRead) return;
   const conversation = chat.conversation(id);
-  if (conversation?.loaded && conversation.unread) chat.read(id);
+  if (conversation?.loaded) chat.read(id);
 }
 
 /** @param {string} id */
@@ -597,8 +598,9 @@ function drawStatus() {
   again.hidden = !(status.state === "waiting" || (status.state === "refused" && status.again) || status.state === "ended");
   again.textContent = texts.say(status.state === "ended" ? "reload" : "tryNow");
   clearInterval(counting);
+  const left = Number(status.retryAt) - Date.now() + performance.now(); // by a clock that nobody sets
   const count = () => {
-    const seconds = status.retryAt === null ? null : Math.ceil((status.retryAt - Date.now()) / 1000);
+    const seconds = status.retryAt === null ? null : Math.ceil((left - performance.now()) / 1000);
     byId("countdown").textContent = status.state !== "waiting" || seconds === null ? ""
       : seconds > 0 ? texts.say("inSeconds", {n: seconds}) : texts.say("nextTry");
   };
@@ -642,7 +644,10 @@ chat.on("change", (changes) => {
       composer.draftChanged();
     }
   }
-  for (const problem of changes.problems) tell.problem(texts.say(`problem ${problem.code}`));
+  for (const {code} of changes.problems) {
+    if (code === "drafts" && !byId("notice").hidden) continue; // what is there is worse
+    tell.problem(texts.say(`problem ${code}`));
+  }
   if (changes.arrived.length) {
     announce(changes.arrived);
     if (!document.hasFocus()) notices().then((one) => { one?.arrived(changes.arrived); });
@@ -661,12 +666,12 @@ function count() {
 
 // The live region gathers messages: under load it says how many came instead of reading each one.
 
-/** @type {import("../kschat/types.js").Message[]} */
+/** @type {Message[]} */
 let unsaid = [];
 /** @type {ReturnType<typeof setTimeout>|undefined} */
 let saying;
 
-/** @param {import("../kschat/types.js").Message[]} messages */
+/** @param {Message[]} messages */
 function announce(messages) {
   for (const message of messages) if (unsaid.length < 1000) unsaid.push(message);
   saying ??= setTimeout(() => {
@@ -684,18 +689,59 @@ function announce(messages) {
 
 // Messages: what can be done with one
 
+const EMOJI = ["👍", "❤️", "😂", "😮", "😢", "🙏"];
 const acts = byId("acts");
-const placeActs = onceAFrame(() => {
-  const {element} = view.messageAt(pointed) ?? {};
+const picker = byId("picker");
+const actButton = (/** @type {string} */ name) => /** @type {HTMLButtonElement} */ (acts.querySelector(`[data-do=${name}]`));
+
+for (const emoji of EMOJI) {
+  const choice = button(emoji, {action: "emoji"});
+  choice.dataset.emoji = emoji;
+  picker.append(choice);
+}
+
+/** Whether the server has it, so that it can be changed, and reacted to. Where nothing is kept, none can. @param {Message} message */
+function isStored({mid, deleted}) { return mid !== null && !mid.startsWith("~") && !deleted; }
+
+/** Whether it is a text, or a file with words, of the user's own. @param {Message} message */
+function isEditable(message) { return message.own && isStored(message) && (typeof message.msg === "string" || message.file !== null); }
+
+function showActs() {
+  const {element, message} = view.messageAt(pointed) ?? {};
   const bubble = element?.querySelector(":scope > .bubble");
-  const message = element && view.rendering.messageOf(element);
-  if (bubble && acts.parentElement !== bubble && message?.state !== "failed" && !message?.deleted) bubble.append(acts);
+  if (bubble && message && message.state !== "failed" && !message.deleted) {
+    if (acts.parentElement !== bubble) {
+      pick(false);
+      bubble.append(acts);
+    }
+    actButton("react").hidden = !isStored(message);
+    actButton("edit").hidden = !isEditable(message);
+    actButton("delete").hidden = !message.own || !isStored(message);
+  }
   const time = /** @type {HTMLElement|null} */ (bubble?.querySelector(".meta time") ?? null);
   if (time && message) time.title = `${texts.day(message.time)}, ${texts.time(message.time)}`;
-});
+}
+
+const placeActs = onceAFrame(showActs);
+
+/** Shows the reactions to choose from, or no longer. @param {boolean} shown */
+function pick(shown) {
+  picker.hidden = !shown;
+  actButton("react").ariaExpanded = String(shown);
+  const mine = shown ? ownReaction(view.messageAt(acts)?.message) : null;
+  for (const choice of /** @type {NodeListOf<HTMLElement>} */ (picker.querySelectorAll("button"))) choice.ariaPressed = String(choice.dataset.emoji === mine);
+}
+
+/** @param {Message} [message] */
+function ownReaction(message) { return Object.entries(message?.reactions ?? {}).find(([, users]) => users.includes(user))?.[0] ?? null; }
+
 /** @type {EventTarget|null} */
 let pointed = null;
-view.list.addEventListener("pointerleave", () => { if (!view.list.contains(document.activeElement)) app.append(acts); });
+view.list.addEventListener("pointerleave", () => {
+  if (view.list.contains(document.activeElement)) return;
+  pick(false);
+  app.append(acts);
+});
 for (const kind of ["pointerover", "focusin", "click"]) {
   view.list.addEventListener(kind, (event) => {
     pointed = event.target;
@@ -709,13 +755,22 @@ view.list.addEventListener("click", (event) => {
   if (quote instanceof HTMLElement && quote.dataset.mid) view.goTo(quote.dataset.mid);
   const action = event.target.closest("[data-do]");
   const at = view.messageAt(event.target);
-  if (action instanceof HTMLElement && at) act(action.dataset.do ?? "", at);
+  if (action instanceof HTMLElement && at) act(action.dataset.do ?? "", at, action.dataset.emoji);
 });
 
-/** @param {string} action @param {{element: HTMLElement, message: import("../kschat/types.js").Message}} at */
-async function act(action, {element, message}) {
+/** @param {string} action @param {{element: HTMLElement, message: Message}} at @param {string} [emoji] */
+async function act(action, {element, message}, emoji = "") {
   if (message.deleted) return;
-  if (action === "reply") composer.reply(message);
+  if (action === "react") {
+    pick(picker.hidden);
+    /** @type {HTMLElement} */ (picker.hidden ? actButton("react") : picker.firstElementChild).focus();
+  } else if (action === "emoji") {
+    if (picker.contains(document.activeElement)) element.focus();
+    pick(false);
+    await changed(chat.react(message, ownReaction(message) === emoji ? "" : emoji));
+  } else if (action === "delete") {
+    openDialog("delete", message);
+  } else if (action === "reply") composer.reply(message);
   else if (action === "copy") await copy(message.text);
   else if (action === "edit") composer.edit(message);
   else if (action === "more") view.rendering.toggle(element);
@@ -724,6 +779,12 @@ async function act(action, {element, message}) {
     chat[action](message);
     composer.focus();
   }
+}
+
+/** Says why a message was not changed, if it was not. @param {Promise<void>} asked */
+async function changed(asked) {
+  tell.problem("");
+  await asked.catch((error) => { tell.problem(texts.why(error, "change")); });
 }
 
 /** @param {string} text */
@@ -738,16 +799,31 @@ async function copy(text) {
 
 // Keys
 
+/** What a key does with the message that has the focus. @type {Record<string, string>} */
+const KEYS = {r: "reply", c: "copy", e: "edit", "+": "react", Delete: "delete", Backspace: "delete"};
+
 view.scroll.addEventListener("keydown", (event) => {
   const at = view.messageAt(event.target);
   if (event.altKey || event.ctrlKey || event.metaKey) return;
-  if (event.key === "ArrowUp" || event.key === "ArrowDown") {
+  if (picker.contains(document.activeElement) && (event.key === "ArrowLeft" || event.key === "ArrowRight")) {
+    const isNext = (event.key === "ArrowRight") === (document.documentElement.dir !== "rtl");
+    const next = isNext ? document.activeElement?.nextElementSibling : document.activeElement?.previousElementSibling;
+    if (next instanceof HTMLElement) next.focus();
+    event.preventDefault();
+  } else if (event.key === "ArrowUp" || event.key === "ArrowDown") {
     if (!at && event.key === "ArrowDown") return;
     if (view.moveFocus(at?.element ?? null, event.key === "ArrowUp" ? -1 : 1)) event.preventDefault();
     else if (event.key === "ArrowDown") composer.focus();
-  } else if (at && event.target === at.element && (event.key === "r" || event.key === "c")) {
+  } else if (at && event.target === at.element && Object.hasOwn(KEYS, event.key)) {
+    const action = KEYS[event.key];
+    if (action === "react" && !isStored(at.message) || action === "edit" && !isEditable(at.message)) return;
+    if (action === "delete" && !(at.message.own && isStored(at.message))) return;
     event.preventDefault();
-    act(event.key === "r" ? "reply" : "copy", at);
+    if (action === "react") {
+      pointed = at.element;
+      showActs();
+    }
+    act(action, at);
   }
 });
 
@@ -755,6 +831,12 @@ addEventListener("keydown", (event) => {
   if (event.isComposing || event.defaultPrevented || document.querySelector("dialog[open]")) return;
   const writing = event.target instanceof HTMLInputElement || event.target instanceof HTMLTextAreaElement;
   if (event.key === "Escape") {
+    if (!picker.hidden) {
+      const {element} = view.messageAt(acts) ?? {};
+      pick(false);
+      element?.focus();
+      return;
+    }
     if (composer.cancel()) return;
     if (list.words) list.clearSearch();
     else if (NARROW.matches && view.id !== null) back();
@@ -775,13 +857,18 @@ addEventListener("keydown", (event) => {
 
 // Dialogs and notices, fetched when they are asked for
 
-/** @param {"start"|"settings"|"keys"|"details"} name */
-async function openDialog(name) {
+/** @param {"start"|"settings"|"keys"|"details"|"delete"} name @param {Message} [message] */
+async function openDialog(name, message) {
   const loaded = await import("./dialogs.js").catch(() => null);
-  if (!loaded) tell.problem(texts.say("notLoaded"));
-  else new loaded.Dialogs({chat, texts, settings, select, left, setBlocked, applyTheme, writeSettings: () => { writeSettings(settings); }, notices})
-    .open(name, view.id);
+  if (!loaded) notFetched();
+  else new loaded.Dialogs({
+    chat, texts, settings, select, left, setBlocked, applyTheme, writeSettings: () => { writeSettings(settings); }, notices,
+    remove: (one) => { changed(chat.delete(one)); },
+  }).open(name, view.id, message);
 }
+
+/** What is fetched later did not come: there is no connection, or the server is of another release by now. */
+function notFetched() { tell.problem(texts.say(chat.status.state === "connected" ? "outdated" : "notLoaded")); }
 
 for (const [button, name] of /** @type {const} */ ([
   ["new", "start"], ["settings-button", "settings"], ["keys-button", "keys"], ["info", "details"], ["new-too", "start"],
@@ -812,9 +899,13 @@ async function renewPush() {
 }
 
 // Presence and days go on while nothing happens.
+let day = new Date().toDateString();
 setInterval(() => {
   drawHeader();
   list.redraw();
+  const now = new Date().toDateString();
+  if (now !== day) view.reset(); // what was today is yesterday
+  day = now;
 }, 60_000);
 
 drawOwn();

@@ -1,8 +1,8 @@
 // Keeps the page's shell: scripts, styles and icons, and a page that says that there is no network. Never a message, never the page
 // itself, whose address and text may hold a token. And shows what the server pushes when no page is open: how many messages wait.
 //
-// The network comes first and the copy is for when it fails, so that a new release is never mixed with an old one. A new version of this
-// file takes over at once: it has no state that the old one would miss.
+// The network comes first and the copy is for when it fails. Scripts and styles have their release in their URLs, so one is never mixed
+// with another. A new version of this file takes over at once: it has no state that the old one would miss.
 
 const CACHE = "kschat-shell-1";
 const NO_NETWORK = "static/page/offline.html";
@@ -45,14 +45,25 @@ async function file(request) {
   try {
     const response = await fetch(request);
     if (response.ok) {
-      const copy = response.clone();
-      caches.open(CACHE).then((cache) => cache.put(request, copy)).catch(() => {}); // a full disk spoils nothing
+      keep(request, response.clone()).catch(() => {}); // a full disk spoils nothing
     }
     return response;
   } catch {
     return (await caches.match(request)) ?? Response.error();
   }
 }
+
+/** Keeps a copy, and none of other releases. @param {Request} request @param {Response} response */
+async function keep(request, response) {
+  const cache = await caches.open(CACHE);
+  await cache.put(request, response);
+  const release = releaseOf(request.url);
+  if (!release) return;
+  for (const {url} of await cache.keys()) if (![undefined, release].includes(releaseOf(url))) await cache.delete(url);
+}
+
+/** @param {string} url */
+function releaseOf(url) { return /\/static\/(v-\w+)\//.exec(url)?.[1]; }
 
 // Pushes. The page has put the texts into a cache, in the user's language. A push has no text of a message.
 

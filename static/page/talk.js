@@ -19,6 +19,7 @@ const GAP = 5 * 60_000; // milliseconds after which a person's next message begi
 const BACK = 12; // pages of older messages that are loaded at once, to open a conversation where its unread messages begin
 const LONGEST_PAUSE = 100; // milliseconds between two drawings
 const COUNTED = 1000; // unread messages that the server counts: there may be more
+const FAR = 300; // unread messages beyond which those around the first one are loaded, rather than all that are newer
 
 export class ConversationView {
   /** @type {string|null} */ #id = null;
@@ -53,7 +54,7 @@ export class ConversationView {
     this.chat = chat;
     this.texts = texts;
     this.tell = tell;
-    this.rendering = new Messages(texts, (id) => chat.name(id), safeType);
+    this.rendering = new Messages(texts, chat.user, (id) => chat.name(id), safeType);
     this.scroll = byId("scroll");
     this.list = byId("messages");
     this.top = byId("top");
@@ -139,7 +140,7 @@ export class ConversationView {
   /** What the module says is different. @param {MessageChanges|undefined} changes @param {boolean} fields  Whether the conversation's fields are. */
   changed(changes, fields) {
     if (!this.#id) return;
-    if (changes?.reset) this.#clear();
+    // Where the list is another one, what is drawn may be of it already: the next drawing keeps what is still there.
     for (const message of changes?.added ?? []) {
       if (message.own && (message.state === "waiting" || message.state === "sending")) {
         this.#toEnd = true;
@@ -202,10 +203,11 @@ export class ConversationView {
     const conversation = this.chat.conversation(id);
     const list = this.#messages();
     const wasThere = this.#locate(list);
-    if (!this.#opening && this.#needsOlder(conversation, list)) {
+    const missing = this.#opening ? null : this.#missing(conversation, list);
+    if (missing) {
       if (!this.#busy) {
         this.#pages += 1;
-        this.#fetch(id, this.chat.older(id));
+        this.#fetch(id, missing.readUpTo ? this.chat.around(id, missing.readUpTo) : this.chat.older(id));
       }
       return; // it is drawn when that has come
     }
@@ -227,7 +229,7 @@ export class ConversationView {
     this.top.hidden = list.length === 0;
     this.#topWords(conversation);
     if (anchor) this.#restore(anchor);
-    else if (this.#toEnd && this.#toDivider && this.#openAtDivider(list)) this.#atEnd = false;
+    else if (toEnd && this.#toDivider && this.#openAtDivider(list)) this.#atEnd = false;
     else this.#pin();
     this.#toEnd = false;
     if (conversation?.loaded && !this.#opening) {
@@ -294,15 +296,19 @@ export class ConversationView {
 
   /**
    * Seeks the first message that was unread when the conversation was opened. It may be further up than what is loaded: then it is found
-   * when that is. @param {Conversation|undefined} conversation @param {readonly Message[]} list
-   * @returns {boolean} Whether a page of older messages must come before anything is drawn.
+   * when that is.
+   *
+   * @param {Conversation|undefined} conversation
+   * @param {readonly Message[]} list
+   * @returns {{readUpTo: string|null}|null}  What must come before anything is drawn: a page of older messages, or, if there are very many,
+   *   the messages around the last one that was read. null: nothing.
    */
-  #needsOlder(conversation, list) {
-    if (!conversation?.loaded || this.#sought) return false;
+  #missing(conversation, list) {
+    if (!conversation?.loaded || this.#sought) return null;
     const {readUpTo, hasOlder, hasNewer} = conversation;
     if (!conversation.unread) { // none, or all are read meanwhile
       this.#sought = true;
-      return false;
+      return null;
     }
     this.#unread ??= {count: conversation.unread, newest: list.findLast(({own, mid}) => !own && mid !== null)?.mid ?? ""};
     const {count, newest} = this.#unread;
@@ -314,9 +320,11 @@ export class ConversationView {
     if (first || !hasOlder) {
       this.#sought = true;
       if (!this.#away) this.#divider = first?.key ?? null;
-      return false;
+      return null;
     }
-    return hasOlder && !hasNewer && count < COUNTED && this.#pages < BACK && !this.#settled;
+    if (hasNewer || this.#pages >= BACK || this.#settled) return null;
+    if (count > FAR && readUpTo !== null) return {readUpTo};
+    return count < COUNTED ? {readUpTo: null} : null;
   }
 
   /** Shows the first unread message near the top, if it is further up than a screen. @param {readonly Message[]} list */
@@ -373,9 +381,9 @@ export class ConversationView {
   #buttonWords(conversation) {
     const away = !this.#atEnd || Boolean(conversation?.hasNewer) || !this.#hasEnd;
     if (!away) this.#missed = 0;
-    const missed = Math.max(this.#missed, conversation?.missed ?? 0);
+    const missed = Math.max(this.#missed, conversation?.missed ?? 0, conversation?.unread ?? 0);
     if (this.newer.hidden === away) this.newer.hidden = !away;
-    const count = missed ? this.texts.say("jumpCount", {n: this.texts.number.format(missed)}) : "";
+    const count = missed ? this.texts.say("jumpCount", {n: missed < COUNTED ? this.texts.number.format(missed) : "999+"}) : "";
     const shown = /** @type {HTMLElement} */ (this.newer.firstElementChild);
     if (shown.textContent !== count) shown.textContent = count;
     this.newer.setAttribute("aria-label", `${this.texts.say("jump")}${count ? ` (${count})` : ""}`);
@@ -400,18 +408,25 @@ export class ConversationView {
     this.#atEnd = below < NEAR && this.#hasEnd && !conversation?.hasNewer;
     if (this.#atEnd) this.tell.read();
     this.#buttonWords(conversation);
-    if (scrollTop < clientHeight * AHEAD) this.#older(id, conversation, list);
-    else if (below < clientHeight * AHEAD && !this.#atEnd) this.#later(id, conversation, list);
+    if (scrollTop < clientHeight * AHEAD && this.#older(id, conversation, list)) return;
+    if (below < clientHeight * AHEAD && !this.#atEnd) this.#later(id, conversation, list);
   }
 
-  /** @param {string} id @param {Conversation|undefined} conversation @param {readonly Message[]} list */
+  /**
+   * @param {string} id
+   * @param {Conversation|undefined} conversation
+   * @param {readonly Message[]} list
+   * @returns {boolean} Whether older ones come in.
+   */
   #older(id, conversation, list) {
     if (this.#from > 0) {
       const from = Math.max(0, this.#from - STEP);
       this.#move(from, Math.min(this.#to, from + MOST), list);
-    } else if (conversation?.hasOlder && conversation.loaded && !this.#busy) {
-      this.#fetch(id, this.chat.older(id));
+      return true;
     }
+    if (!conversation?.hasOlder || !conversation.loaded || this.#busy) return false;
+    this.#fetch(id, this.chat.older(id));
+    return true;
   }
 
   /** @param {string} id @param {Conversation|undefined} conversation @param {readonly Message[]} list */
@@ -435,7 +450,7 @@ export class ConversationView {
     this.#lookSoon();
   }
 
-  /** @param {string} id @param {Promise<number>} page */
+  /** @param {string} id @param {Promise<unknown>} page */
   async #fetch(id, page) {
     this.#busy = true;
     this.#topWords(this.chat.conversation(id));
@@ -519,12 +534,13 @@ const MOST_FILES = 10; // at once
  * @property {Message|null} editing
  * @property {string} edited  The words of what is being edited.
  * @property {Attachment[]} attachments
+ * @property {boolean} isChanging  Whether the server has been given the edited words, and has not answered.
  * @property {number} preparing  Pastes, drops and choices whose files are not attached yet.
  * @property {boolean} isDue  Whether it is sent as soon as what is attached is prepared.
  */
 
 /** @returns {Writing} */
-function nothing() { return {reply: null, editing: null, edited: "", attachments: [], preparing: 0, isDue: false}; }
+function nothing() { return {reply: null, editing: null, edited: "", isChanging: false, attachments: [], preparing: 0, isDue: false}; }
 
 export class Composer {
   /** @type {string|null} */ #id = null;
@@ -622,7 +638,7 @@ export class Composer {
     this.focus();
   }
 
-  /** Takes back a message that was not sent. @param {Message} message */
+  /** Takes back a message that was not sent, or changes one that was. @param {Message} message */
   edit(message) {
     Object.assign(this.#now, {reply: null, editing: message});
     this.text.value = message.text;
@@ -653,7 +669,7 @@ export class Composer {
     const message = reply ?? editing;
     this.replying.hidden = !message;
     if (!message) return;
-    const title = editing ? this.texts.say("editing")
+    const title = editing ? this.texts.say(editing.mid === null ? "editing" : "editingSent")
       : this.texts.say("replyTo", {name: message.own ? this.texts.say("you") : this.chat.name(message.from)});
     const words = message.text || message.file?.name || "";
     const said = make("div", "said", make("strong", "", title));
@@ -687,23 +703,45 @@ export class Composer {
     const words = this.text.value.trim();
     const {editing, attachments} = this.#now;
     this.#now.isDue = this.#now.preparing > 0;
+    // Another tab may have sent it, or given it up: then the words are a message of their own.
+    if (id !== null && editing && (editing.mid !== null || editing.state === "failed" && this.chat.messages(id).includes(editing))) {
+      this.#change(editing, words);
+      return;
+    }
     if (id === null || this.#now.isDue || !words && !attachments.length) return;
     this.tell.problem("");
     try {
-      // Another tab may have sent it, or given it up: then the words are a message of their own.
-      if (editing && editing.state === "failed" && this.chat.messages(id).includes(editing)) {
-        this.chat.edit(editing, words);
-        this.#now.editing = null;
-        this.text.value = this.#draft();
-      } else {
-        this.#sendAll(id, words);
-      }
+      this.#sendAll(id, words);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       this.tell.problem(this.#why(error));
     }
     this.#above();
     this.#previews();
+    this.#fit();
+    this.focus();
+  }
+
+  /** Changes a message. The words stay in the field until the server has them. @param {Message} message @param {string} words */
+  async #change(message, words) {
+    const writing = this.#now;
+    if (writing.isChanging || !words && !message.file) return;
+    writing.isChanging = true;
+    this.tell.problem("");
+    try {
+      if (message.mid === null || words !== message.text) await this.chat.edit(message, words);
+    } catch (error) {
+      const tooLarge = error instanceof Refused && error.problem.code === "too large";
+      if (writing === this.#now) this.tell.problem(tooLarge ? this.#why(error) : this.texts.why(error, "change"));
+      return;
+    } finally {
+      writing.isChanging = false;
+    }
+    if (writing === this.#now && this.text.value.trim() !== words || writing.editing !== message) return; // changed again meanwhile, or given up
+    writing.editing = null;
+    if (writing !== this.#now) return;
+    this.text.value = this.#draft();
+    this.#above();
     this.#fit();
     this.focus();
   }

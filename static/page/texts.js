@@ -100,11 +100,20 @@ const en = {
   copy: "Copy",
   copied: "Copied.",
   copyFailed: "The browser did not allow copying.",
+  react: "React",
+  reactions: "Reactions",
+  reaction: "{emoji} {n}: {names}",
+  andMore: "{names} and {n} more",
+  edited: "edited",
+  delete: "Delete",
+  deleteTitle: "Delete this message?",
+  deleteHint: "It will be deleted for everybody in this conversation.",
   retry: "Try again",
   edit: "Edit",
   discard: "Discard",
   cancel: "Cancel",
   editing: "Editing an unsent message",
+  editingSent: "Editing your message",
   remove: "Remove {name}",
   download: "Download {name}, {size}",
   fetchFile: "Load",
@@ -124,7 +133,20 @@ const en = {
   "problem full": "Too many messages are waiting to be sent.",
   "problem quota": "This browser has no room left for unsent messages: they will be lost if you close the page.",
   "problem storage": "This browser keeps nothing for this page: unsent messages will be lost if you close it.",
+  "problem drafts": "This browser cannot keep drafts: they will be lost if you close the page.",
   "problem unknown": "Something went wrong.",
+  noAnswer: "The server did not answer. Try again when you are connected.",
+  "asked invalid": "The server does not accept this.",
+  "asked not allowed": "You are not allowed to do this.",
+  "asked slow down": "Too many requests at once. Try again in a moment.",
+  "asked not available": "The server cannot do this at the moment. Try again later.",
+  "join invalid": "That is not a room’s name.",
+  "join not allowed": "You are not allowed to enter this room.",
+  "join slow down": "The room is full, or you are in too many rooms.",
+  "change invalid": "This message no longer exists.",
+  "change not allowed": "This message can no longer be changed.",
+  "block invalid": "This person cannot be blocked.",
+  "block slow down": "Your list of blocked people is full.",
   badName: "A name has 1 to 128 characters.",
   // Dialogs
   startTitle: "New conversation",
@@ -171,6 +193,8 @@ const en = {
   keyLine: "Start a new line",
   keyMove: "Move through conversations or messages",
   keyReply: "Reply to or copy the focused message",
+  keyReact: "React to the focused message",
+  keyEdit: "Edit or delete the focused message, if it is yours",
   keySearch: "Search",
   keyNext: "Next or previous conversation",
   keyEscape: "Cancel, close, or go back",
@@ -272,11 +296,20 @@ const de = {
   copy: "Kopieren",
   copied: "Kopiert.",
   copyFailed: "Der Browser hat das Kopieren nicht erlaubt.",
+  react: "Reagieren",
+  reactions: "Reaktionen",
+  reaction: "{emoji} {n}: {names}",
+  andMore: "{names} und {n} weitere",
+  edited: "bearbeitet",
+  delete: "Löschen",
+  deleteTitle: "Diese Nachricht löschen?",
+  deleteHint: "Sie wird für alle in dieser Unterhaltung gelöscht.",
   retry: "Erneut versuchen",
   edit: "Bearbeiten",
   discard: "Verwerfen",
   cancel: "Abbrechen",
   editing: "Nicht gesendete Nachricht bearbeiten",
+  editingSent: "Deine Nachricht bearbeiten",
   remove: "{name} entfernen",
   download: "{name} herunterladen, {size}",
   fetchFile: "Laden",
@@ -295,7 +328,20 @@ const de = {
   "problem full": "Zu viele Nachrichten warten auf das Senden.",
   "problem quota": "Dieser Browser hat keinen Platz mehr für nicht gesendete Nachrichten: Sie gehen verloren, wenn du die Seite schließt.",
   "problem storage": "Dieser Browser speichert nichts für diese Seite: Nicht gesendete Nachrichten gehen verloren, wenn du sie schließt.",
+  "problem drafts": "Dieser Browser kann keine Entwürfe aufbewahren: Sie gehen verloren, wenn du die Seite schließt.",
   "problem unknown": "Etwas ist schiefgegangen.",
+  noAnswer: "Der Server hat nicht geantwortet. Versuche es noch einmal, sobald du verbunden bist.",
+  "asked invalid": "Der Server nimmt das nicht an.",
+  "asked not allowed": "Das darfst du nicht.",
+  "asked slow down": "Zu viele Anfragen auf einmal. Versuche es gleich noch einmal.",
+  "asked not available": "Der Server kann das gerade nicht. Versuche es später noch einmal.",
+  "join invalid": "Das ist nicht der Name eines Raums.",
+  "join not allowed": "Du darfst diesen Raum nicht betreten.",
+  "join slow down": "Der Raum ist voll, oder du bist in zu vielen Räumen.",
+  "change invalid": "Diese Nachricht gibt es nicht mehr.",
+  "change not allowed": "Diese Nachricht kann nicht mehr geändert werden.",
+  "block invalid": "Diese Person kann nicht blockiert werden.",
+  "block slow down": "Deine Liste blockierter Personen ist voll.",
   badName: "Ein Name hat 1 bis 128 Zeichen.",
   startTitle: "Neue Unterhaltung",
   startLabel: "Name einer Person, oder # und der Name eines Raums",
@@ -339,6 +385,8 @@ const de = {
   keyLine: "Neue Zeile beginnen",
   keyMove: "Zwischen Unterhaltungen oder Nachrichten wechseln",
   keyReply: "Auf die Nachricht mit dem Fokus antworten oder sie kopieren",
+  keyReact: "Auf die Nachricht mit dem Fokus reagieren",
+  keyEdit: "Die Nachricht mit dem Fokus bearbeiten oder löschen, wenn sie von dir ist",
   keySearch: "Suchen",
   keyNext: "Nächste oder vorige Unterhaltung",
   keyEscape: "Abbrechen, schließen oder zurück",
@@ -438,6 +486,19 @@ export class Texts {
   say(key, values) {
     const text = this.table[key];
     return values ? text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole)) : text;
+  }
+
+  /**
+   * Why something was not done that the server was asked for.
+   *
+   * @param {unknown} error  A `Refused` of the module, or what it throws without an answer.
+   * @param {"join"|"change"|"block"} what
+   */
+  why(error, what) {
+    const {code} = /** @type {{problem?: {code?: string}}} */ (error).problem ?? {};
+    if (!code) return this.say("noAnswer");
+    const known = [`${what} ${code}`, `asked ${code}`, `problem ${code}`].find((key) => Object.hasOwn(this.table, key));
+    return this.say(/** @type {Key} */ (known ?? "problem unknown"));
   }
 
   /** The time of day. @param {number} time */
@@ -641,6 +702,7 @@ const LONG = 20_000; // characters beyond which a text has one direction as a wh
 const PICTURES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"]);
 const LINK = /\b(?:https?:\/\/|www\.)[^\s<>"'`]+/giu;
 const CODE = /```(?:[\w+-]*\n)?([\s\S]+?)```|`([^`\n]+)`/gu;
+const REACTIONS = 12; // different reactions that are shown, and users that one of them names
 const ONLY_EMOJI = /^(?:\s|\p{Extended_Pictographic}|\p{Emoji_Modifier}|\p{Regional_Indicator}|\u200d|\ufe0f|\u20e3)+$/u;
 
 const TICKS = /** @type {const} */ ({
@@ -665,6 +727,8 @@ const TICKS = /** @type {const} */ ({
  * @property {number} place  What stands around it, as bits.
  * @property {string|null} text
  * @property {boolean} deleted
+ * @property {boolean} edited
+ * @property {Message["reactions"]|null} reactions
  * @property {ArrayBuffer|null|undefined} data
  * @property {string|undefined} reply
  * @property {boolean} expanded
@@ -681,11 +745,13 @@ export class Messages {
 
   /**
    * @param {Texts} texts
+   * @param {string} user  Whose page it is.
    * @param {(id: string) => string} name
    * @param {(type: string) => string} safeType  As what a received file may be opened.
    */
-  constructor(texts, name, safeType) {
+  constructor(texts, user, name, safeType) {
     this.texts = texts;
+    this.user = user;
     this.name = name;
     this.safeType = safeType;
   }
@@ -696,7 +762,7 @@ export class Messages {
     element.tabIndex = -1;
     element.dataset.key = message.key;
     this.#known.set(element, {
-      message, url: "", place: -1, text: null, deleted: false, data: null, reply: "", expanded: false, state: "", time: 0, problem: null,
+      message, url: "", place: -1, text: null, deleted: false, edited: false, reactions: null, data: null, reply: "", expanded: false, state: "", time: 0, problem: null,
     });
     this.update(element, place);
     return element;
@@ -710,13 +776,15 @@ export class Messages {
     const known = this.#known.get(element);
     if (!known) return;
     const {message} = known;
-    const {text, deleted, state, time, problem} = message;
+    const {text, deleted, edited, reactions, state, time, problem} = message;
     const data = message.file?.data, reply = message.reply?.text, expanded = this.#expanded.has(message.key);
     const words = known.text !== text || known.deleted !== deleted || known.data !== data || known.reply !== reply || known.expanded !== expanded;
-    const foot = known.state !== state || known.time !== time || known.problem !== problem;
-    if (words || foot) Object.assign(known, {text, deleted, data, reply, expanded, state, time, problem});
+    const foot = known.state !== state || known.time !== time || known.problem !== problem || known.edited !== edited;
+    const under = known.reactions !== reactions;
+    if (words || foot || under) Object.assign(known, {text, deleted, edited, reactions, data, reply, expanded, state, time, problem});
     if (words) this.#fill(element, message);
     else if (foot) this.#foot(element, message);
+    if (under) this.#under(element, message);
     const around = Number(place.day) + 2 * Number(place.head) + 4 * Number(place.divider);
     if (around === known.place) return;
     known.place = around;
@@ -752,10 +820,12 @@ export class Messages {
     else if (message.text) bubble.append(...this.#words(message));
     bubble.append(make("span", "meta"));
     const old = element.querySelector(":scope > .bubble");
+    const focused = old?.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement) : null;
     const acts = old?.querySelector("#acts");
-    if (acts) bubble.append(acts);
+    if (acts && !message.deleted) bubble.append(acts);
     if (old) old.replaceWith(bubble);
     else element.append(bubble);
+    if (focused) (focused.isConnected ? focused : element).focus({preventScroll: true});
     this.#foot(element, message);
   }
 
@@ -769,6 +839,7 @@ export class Messages {
     const time = make("time", "", texts.time(message.time));
     time.dateTime = new Date(message.time).toISOString();
     meta.replaceChildren(time);
+    if (message.edited) meta.prepend(make("span", "edited", texts.say("edited")));
     if (message.own && message.state !== "received") {
       const tick = make("span", "tick");
       tick.setAttribute("role", "img");
@@ -778,13 +849,40 @@ export class Messages {
     element.querySelector(".why")?.remove();
     if (message.state === "failed") {
       const code = message.problem?.code ?? "unknown";
-      const why = make("p", "why", make("span", "", code === "invalid" || code === "unknown" || code === "not allowed" || code === "slow down"
-        ? `${texts.say("stateFailed")}: ${message.problem?.words || texts.say(`problem ${code}`)} ` : `${texts.say("stateFailed")}: ${texts.say(`problem ${code}`)} `));
+      const why = make("p", "why", make("span", "", `${texts.say("stateFailed")}: ${texts.say(`problem ${code}`)} `));
       if (message.problem?.again !== false) why.append(button(texts.say("retry"), {className: "small", action: "retry"}));
       if (!message.file) why.append(button(texts.say("edit"), {className: "small", action: "edit"}));
       why.append(button(texts.say("discard"), {className: "small", action: "discard"}));
       element.append(why);
     }
+  }
+
+  /** The reactions. One that is pressed is the user's own. @param {HTMLElement} element @param {Message} message */
+  #under(element, message) {
+    const {texts} = this;
+    const all = Object.entries(message.reactions);
+    const old = element.querySelector(":scope > .reactions");
+    if (!all.length) return old?.remove();
+    const focused = old?.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement).dataset.emoji : undefined;
+    const row = make("div", "reactions");
+    row.setAttribute("role", "group");
+    row.setAttribute("aria-label", texts.say("reactions"));
+    for (const [emoji, users] of all.slice(0, REACTIONS)) {
+      const chip = button("", {className: "reaction", action: "emoji"});
+      chip.append(make("bdi", "", emoji), ` ${texts.number.format(users.length)}`);
+      chip.dataset.emoji = emoji;
+      chip.ariaPressed = String(users.includes(this.user));
+      const some = users.slice(0, REACTIONS).map((id) => (id === this.user ? texts.say("you") : this.name(id))).join(", ");
+      const more = users.length - REACTIONS;
+      chip.title = texts.say("reaction", {emoji, n: users.length, names: more > 0 ? texts.say("andMore", {names: some, n: more}) : some});
+      chip.setAttribute("aria-label", chip.title);
+      row.append(chip);
+    }
+    if (old) old.replaceWith(row);
+    else element.querySelector(":scope > .bubble")?.after(row);
+    if (focused === undefined) return;
+    const again = /** @type {HTMLElement[]} */ ([...row.children]).find(({dataset}) => dataset.emoji === focused);
+    (again ?? element).focus();
   }
 
   /** @param {Message} message @returns {HTMLElement[]} */

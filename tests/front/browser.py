@@ -44,7 +44,8 @@ class Tab:
 
     async def complaints(self) -> list[str]:
         """What the console said, but for connections that a daemon which is down did not take."""
-        return [text for text in await self.do("complaints") if "WebSocket connection to" not in text]
+        refused = ("WebSocket connection to", "net::ERR_CONNECTION_REFUSED")
+        return [text for text in await self.do("complaints") if not any(sign in text for sign in refused)]
 
 
 class Browser(protocol.ProcessProtocol):

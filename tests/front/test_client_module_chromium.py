@@ -127,6 +127,26 @@ class InABrowser(TestCase):
         script = "chat.messages('alice').map(({text}) => text)"
         self.assertEqual(await bob.do("read", script=script), ["one", "two"])
 
+    async def test_what_is_sent_and_typed_in_the_task_that_leaves_the_page_is_kept(self) -> None:
+        daemon, browser = await self.begin()
+        tab = await self.client(browser, daemon, "tab", "alice")
+        await daemon.kill()
+        await self.until(tab, "chat.status.state === 'waiting'")
+        # One task: nothing of it can wait for an answer of IndexedDB, or for a timer.
+        await tab.do(
+            "read",
+            script="""void setTimeout(() => {
+                for (let number = 0; number < 40; number++) chat.send("bob", {text: `m${number}`});
+                chat.setDraft("bob", "typed in the last moment");
+                location.href = "about:blank";
+            })""",
+        )
+        await daemon.restart()
+        again = await self.client(browser, daemon, "again", "alice")
+        await self.until(again, "chat.messages('bob').filter(({mid}) => mid).length === 40")
+        self.assertEqual(await self.texts(again), [f"m{number}" for number in range(40)])
+        self.assertEqual(await again.do("read", script="chat.conversation('bob').draft"), "typed in the last moment")
+
     async def test_a_tab_that_crashes_leaves_its_connection_and_its_outbox_to_another(self) -> None:
         daemon, browser = await self.begin()
         first = await self.client(browser, daemon, "first", "alice")

@@ -18,6 +18,7 @@ from twisted.web.test.requesthelper import DummyRequest
 from kschat.assets import shipped
 from kschat.chat.tokens import Issuer, Keys, Verifier
 from kschat.front.page import DemoTokens, PageResource, TemplateError
+from kschat.front.static import Release, StaticFiles
 from tests.front.serving import Served
 
 SECRET = b"a secret of the tests, 32 bytes and more"
@@ -274,6 +275,27 @@ class Templates(SynchronousTestCase):
 
 
 class OverHttp(TestCase):
+    async def test_the_pages_scripts_and_styles_are_of_one_release(self) -> None:
+        release = Release(shipped("static"))
+        index = PageResource(
+            shipped("templates"), issuer=None, demo=False, randint=lambda low, high: 1, release=release
+        )
+        served = Served(self, index=index, static=StaticFiles(shipped("static"), release))
+        for query in ("?uid=1&rid=2&token=3", "?uid=1&rid=static/x.js&token=static/page/main.js", ""):
+            document = Parsed((await served.get(f"/{query}")).body)
+            named = [attributes.get(name) for _, attributes in document.elements for name in ("href", "src")]
+            urls = [url for url in named if url]
+            files = [url for url in urls if url.endswith((".js", ".css"))]
+            self.assertGreater(len(files), 1)
+            for url in files:
+                self.assertTrue(url.startswith(f"static/{release.name}/"), url)
+                self.assertEqual((await served.get(f"/{url}")).code, 200, url)
+            # What names other files by where it is itself.
+            self.assertIn("static/page/manifest.webmanifest", urls)
+        chat = Parsed((await served.get("/?uid=1&rid=static/x.js&token=static/page/main.js")).body).by_id("chat")
+        assert chat is not None
+        self.assertEqual((chat["data-rid"], chat["data-token-id"]), ("static/x.js", "static/page/main.js"))
+
     async def test_headers_forbid_inline_script_and_caching(self) -> None:
         response = await Served(self, index=page()).get("/?uid=1&rid=2")
         self.assertEqual(response.code, 200)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from urllib.parse import urlencode
 
 from twisted.trial.unittest import TestCase
 
 from tests.front.browser import Browser, Tab
-from tests.support import Daemon, token
+from tests.support import REPOSITORY, Daemon, token
 
 PHONE = {"viewport": {"width": 320, "height": 568}, "isMobile": True, "hasTouch": True, "colorScheme": "dark"}
 
@@ -74,6 +76,7 @@ class TwoTabs(TestCase):
         await alice.see(".other .text", "Yes")
         await alice.write("Good")
         await bob.see(".other .text", "Good")
+        await alice.see(".own .text", "Good")
         self.assertEqual((await alice.messages()), [("own", "Are you there?"), ("other", "Yes"), ("own", "Good")])
         for tab in (alice, bob):
             self.assertEqual(await tab.complaints(), [])
@@ -82,7 +85,7 @@ class TwoTabs(TestCase):
         daemon, browser = await self.begin()
         alice, bob = await self.both(daemon, browser, between="refusing")
         await alice.write("Listen!")
-        self.assertIn("Too many, slow down.", await alice.see(".own[data-state=failed] .why"))
+        self.assertIn("Not sent: Too many messages at once.", await alice.see(".own[data-state=failed] .why"))
         await alice.do("click", selector="role=button[name='Try again']")
         await alice.see(".own:is([data-state=sent], [data-state=delivered], [data-state=read]) .text", "Listen!")
         await bob.see(".other .text", "Listen!")
@@ -138,3 +141,35 @@ class WithTokens(TestCase):
         self.assertIn("This page has no token", await nobody.see("#no-token"))
         for tab in (alice, mallory, nobody):
             self.assertEqual(await tab.complaints(), [])
+
+
+class AnUpgrade(TestCase):
+    def copied(self) -> Path:
+        """The static files, in a directory of the test's own."""
+        static = Path(self.mktemp()).absolute()
+        shutil.copytree(REPOSITORY / "static", static)
+        return static
+
+    def upgrade(self, static: Path) -> None:
+        """A script needs of another what only the new release has."""
+        page = static / "page"
+        with (page / "texts.js").open("a") as texts:
+            texts.write('\nexport const RELEASED = "two";\n')
+        script = (page / "main.js").read_text("utf-8")
+        use = 'import {RELEASED} from "./texts.js";\ndocument.documentElement.dataset.release = RELEASED;\n'
+        (page / "main.js").write_text(use + script, "utf-8")
+
+    async def test_a_page_never_meets_scripts_of_another_release(self) -> None:
+        static = self.copied()
+        daemon = await Daemon.start(self, secret="", demo=True, static=str(static))
+        browser = Browser.start(self, daemon)
+        # The browser, or a cache before it, gives the texts of the first visit again wherever it can.
+        tab = await browser.open("tab", f"{daemon.url}/?uid=alice&rid=bob", between="stale")
+        await tab.see("#status[data-state=connected]", "Connected")
+        self.upgrade(static)
+        await daemon.stop()
+        await daemon.restart()
+        await tab.do("read", script="void setTimeout(() => { location.reload(); })")
+        await tab.see("html[data-release=two] #status[data-state=connected]", "Connected")
+        self.assertEqual(await tab.complaints(), [])
+        self.assertEqual(daemon.faults, [])

@@ -75,6 +75,14 @@ HELD: Final[Mapping[str, Sequence[str]]] = {
     "manifest, icons, service worker": ["looks: the manifest", "outage: a server that restarts"],
     "Enter, Shift+Enter, arrows, Escape, keys, focus order": ["looks: the keyboard is enough", "talk: markup is inert"],
     "a live region that gathers": ["talk: under a thousand"],
+    "edits, deletions and reactions, by all and in all tabs": ["changes: a message is edited", "changes: reactions by"],
+    "what was changed while away": ["changes: what was changed while", "talk: a message that was deleted"],
+    "thousands of missed messages open where they begin": ["changes: a conversation with more"],
+    "the ticks of the list": ["changes: the list has the ticks"],
+    "a tab sees what its own token allows": ["changes: a second tab with a damaged"],
+    "hostile ids and reactions; tabs that race": ["hard: ids that are", "hard: reactions that", "hard: two tabs that"],
+    "a slow network, the way back, a night, paper, 400 %": ["hard: what is written before", "hard: when one"],
+    "the server's refusals in the page's language": ["changes: on a phone, in German"],
     "contrast, forced colours, reduced motion": ["looks: right to left", "looks: a conversation with"],
     "320 px to wide; languages and directions": ["looks: on a phone", "looks: in German and wide"],
     # Safe. Each step fails as well if the browser reports that the page's policy was violated.
@@ -160,6 +168,16 @@ class Page(TestCase):
         guarded = await Daemon.start(self)
         await play(self, "looks", [demo, guarded])
         self.assertEqual([*demo.faults, *guarded.faults], [])
+
+    async def test_what_is_changed_after_it_was_sent_and_where_a_page_begins(self) -> None:
+        daemon = await Daemon.start(self, store=in_file(self))
+        await play(self, "changes", [daemon], helpers={"token": issued})
+        self.assertEqual(daemon.faults, [])
+
+    async def test_what_makes_pages_break_does_not_break_it(self) -> None:
+        daemon = await Daemon.start(self, store=in_file(self))
+        await play(self, "hard", [daemon], helpers={"token": issued})
+        self.assertEqual(daemon.faults, [])
 
     async def test_a_persons_first_minute(self) -> None:
         daemon = await Daemon.start(self, secret="", demo=True, store=in_file(self))

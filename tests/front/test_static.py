@@ -10,7 +10,16 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.static import File
 
 from kschat.assets import shipped
-from kschat.front.static import MAX_AGE, ClientDist, Compressed, StaticFile, StaticFiles, client_dist
+from kschat.front.static import (
+    MAX_AGE,
+    MAX_AGE_OF_RELEASE,
+    ClientDist,
+    Compressed,
+    Release,
+    StaticFile,
+    StaticFiles,
+    client_dist,
+)
 from tests.front.serving import Served
 
 
@@ -245,6 +254,75 @@ class Kept(SynchronousTestCase):
         self.assertEqual(gzip.decompress(compressed.of(paths[-1], b"1")), before)
         self.assertEqual(gzip.decompress(compressed.of(paths[-1], b"2")), b"changed, and nobody said so")
         self.assertGreater(compressed.size, 1000)
+
+
+class Releases(TestCase):
+    def setUp(self) -> None:
+        self.directory = self.made()
+        self.release = Release(self.directory)
+        self.served = Served(self, static=StaticFiles(self.directory, self.release))
+
+    def made(self) -> FilePath[str]:
+        """A directory like the page's."""
+        directory = FilePath(self.mktemp())
+        files = {"page": {"main.js": b"a", "look.css": b"b", "icon.png": b"d"}, "kschat": {"chat.js": b"c"}}
+        for folder, content in files.items():
+            directory.child(folder).makedirs()
+            for name, text in content.items():
+                directory.child(folder).child(name).setContent(text)
+        return directory
+
+    async def test_scripts_and_styles_last_below_the_name_of_their_release(self) -> None:
+        self.assertRegex(self.release.name, r"^v-[0-9a-f]{16}$")
+        for name, text in (("page/main.js", b"a"), ("page/look.css", b"b"), ("kschat/chat.js", b"c")):
+            response = await self.served.get(f"/static/{self.release.name}/{name}")
+            self.assertEqual((response.code, response.body), (200, text))
+            self.assertEqual(response.headers["cache-control"], f"public, max-age={MAX_AGE_OF_RELEASE}, immutable")
+            self.assertEqual("content-security-policy" in response.headers, name.endswith(".js"))
+            response = await self.served.get(f"/static/{name}")
+            self.assertEqual((response.code, response.headers["cache-control"]), (200, "no-cache"))
+
+    async def test_of_another_release_or_without_one_there_is_nothing(self) -> None:
+        name = self.release.name
+        for path in (
+            "v-0123456789abcdef/page/main.js",
+            "v-/page/main.js",
+            f"{name}x/page/main.js",
+            f"{name}/page/icon.png",
+            f"{name}/page/missing.js",
+            f"{name}/",
+            name,
+            f"{name}/../page/main.js",
+            f"{name}/{name}/page/main.js",
+        ):
+            response = await self.served.get(f"/static/{path}")
+            self.assertEqual((response.code, response.headers["cache-control"]), (404, "no-store"), path)
+
+    async def test_a_file_that_changes_is_of_another_release(self) -> None:
+        before = self.release.name
+        self.directory.child("kschat").child("chat.js").setContent(b"changed")
+        # Until a page is asked for: neither the new one nor, in a page of the old release, a mix.
+        self.assertEqual((await self.served.get(f"/static/{before}/kschat/chat.js")).code, 404)
+        self.assertEqual((await self.served.get(f"/static/{before}/page/main.js")).code, 200)
+        after = self.release.look()
+        self.assertNotEqual(after, before)
+        self.assertEqual((await self.served.get(f"/static/{before}/page/main.js")).code, 404)
+        self.assertEqual((await self.served.get(f"/static/{after}/kschat/chat.js")).body, b"changed")
+
+    def test_all_daemons_of_a_release_name_it_alike(self) -> None:
+        other = self.made()
+        os.utime(other.child("page").child("main.js").path, (1, 1))
+        self.assertEqual(Release(other).name, self.release.name)
+        other.child("page").child("main.js").moveTo(other.child("page").child("other.js"))
+        self.assertNotEqual(Release(other).name, self.release.name)
+
+    async def test_static_files_without_a_page_have_no_release(self) -> None:
+        directory = FilePath(self.mktemp())
+        directory.makedirs()
+        release = Release(directory)
+        self.assertEqual(release.look(), "")
+        served = Served(self, static=StaticFiles(directory, release))
+        self.assertEqual((await served.get("/static/v-/page/main.js")).code, 404)
 
 
 class NpmsClient(TestCase):

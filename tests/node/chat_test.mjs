@@ -344,20 +344,43 @@ test("after a message typing is told again as soon as the server passes it on", 
   assert.equal(told(), 3);
 });
 
-/** IndexedDB whose transactions end as `outcome(store, mode)` says: an error's name, or "" for a success. */
-function fakeDatabases(outcome, put = () => {}) {
-  const transaction = (store, mode) => {
-    const one = { error: null, objectStore: () => ({
-      getAll: () => ({ result: [] }), get: () => ({ result: undefined }), put: (value, key) => { put(value, key); return {}; }, delete: () => ({}),
-    }) };
-    const name = outcome(store, mode);
-    queueMicrotask(() => {
-      if (name) one.error = Object.assign(new Error(name), { name });
+/**
+ * IndexedDB whose transactions end as `outcome(stores, mode, values)` says, by the stores and values that were used: an error's name, or ""
+ * for a success.
+ * `kept` is what it has, by store and key.
+ */
+function fakeDatabases(outcome, put = () => {}, kept = { outbox: {}, state: {} }) {
+  const made = [];
+  const transaction = (_stores, mode) => {
+    const used = [], undo = [];
+    const values = [];
+    const one = { error: null, mode, puts: 0, committed: false, commit: () => { one.committed = true; }, abort: () => { one.isAborted = true; } };
+    one.objectStore = (store) => {
+      const change = (key, value) => {
+        used.push(store);
+        const before = kept[store][key];
+        undo.push(() => { if (before === undefined) delete kept[store][key]; else kept[store][key] = before; });
+        if (value === undefined) delete kept[store][key];
+        else kept[store][key] = structuredClone(value);
+        return {};
+      };
+      return {
+        getAll: () => ({ result: Object.values(kept[store]) }), get: (key) => ({ result: kept[store][key] }), delete: (key) => change(key),
+        put: (value, key = value.cid) => { one.puts += 1; values.push(value); put(value, key); return change(key, value); },
+      };
+    };
+    made.push(one);
+    queueMicrotask(() => queueMicrotask(() => {
+      const name = outcome(used, mode, values) || (one.isAborted ? "AbortError" : "");
+      if (name) {
+        one.error = Object.assign(new Error(name), { name });
+        for (const back of undo.reverse()) back();
+      }
       (name ? one.onabort : one.oncomplete)();
-    });
+    }));
     return one;
   };
-  return { open: () => {
+  return { made, kept, open: () => {
     const opening = { result: { transaction, close: () => {} } };
     queueMicrotask(() => opening.onsuccess());
     return opening;
@@ -366,7 +389,7 @@ function fakeDatabases(outcome, put = () => {}) {
 
 test("what the browser has no room to keep is told, and sent all the same", async () => {
   for (const [name, code] of [["QuotaExceededError", "quota"], ["UnknownError", "storage"]]) {
-    const indexedDB = fakeDatabases((store, mode) => (store === "outbox" && mode === "readwrite" ? name : ""));
+    const indexedDB = fakeDatabases((stores, mode) => (stores.includes("outbox") && mode === "readwrite" ? name : ""));
     const { chat, clock, seen } = await begin({}, { Send: () => ({ uId: "alice", mid: message(1).mid, msgTime: 5 }) }, { indexedDB });
     chat.send("bob", { text: "Hello" });
     await clock.advance(20);
@@ -562,6 +585,7 @@ test("what one tab keeps does not undo the drafts of another", async () => {
     visible: () => true, online: () => true, events: null, page: null, ...other.more,
   } });
   await second.start();
+  await first.clock.advance(20);
   first.chat.setDraft("bob", "To Bob");
   await first.clock.advance(200);
   second.setDraft("carol", "To Carol");
@@ -569,4 +593,291 @@ test("what one tab keeps does not undo the drafts of another", async () => {
   for (const { kept } of [one, other]) {
     assert.deepEqual(Object.entries(kept.now).map(([id, { draft }]) => [id, draft]), [["bob", "To Bob"], ["carol", "To Carol"]]);
   }
+});
+
+// What is kept, and from whom
+
+test("what is sent in one task is one transaction, which is committed at its end", async () => {
+  const indexedDB = fakeDatabases(() => "");
+  const { chat, clock } = await begin({}, {}, { indexedDB });
+  await clock.advance(20);
+  indexedDB.made.length = 0;
+  for (let number = 0; number < 40; number++) chat.send("bob", { text: `m${number}` });
+  await Promise.resolve();
+  const writes = indexedDB.made.filter(({ mode }) => mode === "readwrite");
+  assert.deepEqual(writes.map(({ puts, committed }) => [puts, committed]), [[40, true]]);
+  assert.equal(Object.keys(indexedDB.kept.outbox).length, 40);
+});
+
+test("what has no room, or can't be kept, does not take the rest with it", async () => {
+  for (const cid of ["large", "odd"]) {
+    const isLarge = (value) => JSON.stringify(value.msg ?? "").length > 3000;
+    const indexedDB = fakeDatabases((_stores, _mode, values) => (cid === "large" && values.some(isLarge) ? "QuotaExceededError" : ""), (value) => {
+      if (cid === "odd" && isLarge(value)) throw Object.assign(new Error("odd"), { name: "DataCloneError" });
+    });
+    const { chat, clock, seen } = await begin({}, {}, { indexedDB });
+    await clock.advance(20);
+    for (const text of ["one", "x".repeat(4000), "two"]) chat.send("bob", { text });
+    await clock.advance(20);
+    assert.deepEqual(Object.values(indexedDB.kept.outbox).map(({ msg }) => msg).sort(), ["one", "two"], cid);
+    assert.deepEqual(seen.flatMap(({ problems }) => problems).map(({ code }) => code), [cid === "large" ? "quota" : "storage"]);
+    assert.equal(chat.messages("bob").length, 3);
+  }
+});
+
+test("what was typed just before the page goes away is kept, and a draft that can't be is told as such", async () => {
+  const indexedDB = fakeDatabases((stores) => (stores.includes("state") && indexedDB.isFull ? "QuotaExceededError" : ""));
+  const { chat, clock, events, seen } = await begin({}, {}, { indexedDB });
+  await clock.advance(20);
+  chat.setDraft("bob", "typed in the last moment");
+  events.dispatchEvent(new Event("pagehide"));
+  await settle();
+  assert.equal(indexedDB.kept.state.kept.bob.draft, "typed in the last moment");
+  indexedDB.isFull = true;
+  chat.setDraft("bob", "more");
+  await clock.advance(200);
+  assert.deepEqual(seen.flatMap(({ problems }) => problems).map(({ code }) => code), ["drafts"]);
+});
+
+const entry = (number, more = {}) => ({ seq: number, cid: `c${number}`, pId: "bob", msg: `kept ${number}`, time: number, bytes: 9, failed: null, ...more });
+
+test("a tab whose token is refused sees nothing of what is kept, and leaves nothing to be sent", async () => {
+  const indexedDB = fakeDatabases(() => "", () => {}, { outbox: { c1: entry(1) }, state: { kept: { bob: { draft: "a secret draft" } } } });
+  const { chat, clock, sockets, sent } = await begin({ token: "damaged" }, {}, { indexedDB, locks: null });
+  // `begin` joined: this one is another, that was refused from the start.
+  const other = new Chat({ user: "alice", token: "damaged", url: "ws://127.0.0.1:1/socket.io/", environment: {
+    ...chatEnvironment(clock, sockets), indexedDB,
+  } });
+  await other.start();
+  other.send("bob", { text: "written by a stranger" });
+  await settle();
+  const socket = sockets.at(-1);
+  socket.receive(OPEN, '44/kschat,{"message":"Authentication error"}');
+  await clock.advance(20);
+  assert.deepEqual([other.status.state, other.status.code], ["refused", "token"]);
+  other.send("bob", { text: "and another, after the refusal" });
+  other.setDraft("bob", "a forged draft");
+  await clock.advance(200);
+  assert.deepEqual(other.messages("bob").map(({ text }) => text), ["written by a stranger", "and another, after the refusal"]);
+  assert.deepEqual(Object.values(indexedDB.kept.outbox).map(({ msg }) => msg), ["kept 1"]);
+  assert.equal(indexedDB.kept.state.kept.bob.draft, "a secret draft");
+  // The one that was accepted has all of it.
+  assert.equal(chat.conversation("bob").draft, "a secret draft");
+  assert.deepEqual(sent.filter(([event]) => event === "Send").map(([, { msg }]) => msg), ["kept 1"]);
+});
+
+/** What a second client on the same clock needs; its sockets are seen by the first one's test. */
+function chatEnvironment(clock, sockets) {
+  class WebSocket {
+    constructor() { sockets.push(this); }
+    send() {}
+    close() { this.closed = true; }
+    receive(...frames) { for (const data of frames) this.onmessage({ data }); }
+  }
+  return {
+    WebSocket, setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout, now: () => clock.milliseconds, time: () => clock.milliseconds,
+    random: () => 0.25, frame: (run) => clock.setTimeout(run, 16), online: () => true, visible: () => true, events: new EventTarget(), page: null,
+    locks: null, BroadcastChannel: null,
+  };
+}
+
+test("what was kept is sent before what is written now, though this device's clock was set back", async () => {
+  const indexedDB = fakeDatabases(() => "", () => {}, { outbox: { c5000000000000: entry(5e12), c4000000000000: entry(4e12) }, state: {} });
+  let number = 1;
+  const { chat, clock, sent } = await begin({}, { Send: () => ({ mid: message(number++).mid, msgTime: 5 }) }, { indexedDB });
+  chat.send("bob", { text: "new" });
+  await clock.advance(20);
+  chat.send("bob", { text: "newer" });
+  await clock.advance(20);
+  assert.deepEqual(sent.filter(([event]) => event === "Send").map(([, { msg }]) => msg), ["kept 4000000000000", "kept 5000000000000", "new", "newer"]);
+});
+
+// What others change
+
+const update = (number, kind, fields = {}) => ({ mid: message(number).mid, kind, uId: "bob", pId: "alice", at: 9, ...fields });
+
+test("edits, deletions and reactions of others are seen at once, in their order, and once", async () => {
+  const { chat, clock, last, sent, seen } = await begin();
+  assert.equal(sent.find(([event]) => event === "CONNECT")[1].updates, 1);
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [1, 2, 3].map((number) => message(number)) });
+  last().event("RESPUPDATE", update(1, "edit", { msg: "> bob: m0\nother words", offset: 4 }));
+  last().event("RESPUPDATE", update(2, "delete", { offset: 5 }));
+  last().event("RESPUPDATE", update(3, "react", { uId: "bob", emoji: "\u{1f44d}", offset: 6 }));
+  last().event("RESPUPDATE", update(3, "react", { uId: "alice", pId: "bob", emoji: "\u{1f44d}", offset: 7 }));
+  last().event("RESPUPDATE", update(99, "edit", { msg: "of what is not here", offset: 8 }));
+  await clock.advance(20);
+  const [one, two, three] = chat.messages("bob");
+  assert.deepEqual([one.text, one.edited, one.reply.text], ["other words", true, "bob: m0"]);
+  assert.deepEqual([two.text, two.deleted, two.edited], ["", true, false]);
+  assert.deepEqual(three.reactions, { "\u{1f44d}": ["bob", "alice"] });
+  assert.equal(chat.conversation("bob").unread, 3);
+  seen.length = 0;
+  last().event("RESPUPDATE", update(3, "react", { emoji: "\u2764", offset: 9 }));
+  last().event("RESPUPDATE", update(3, "react", { emoji: "\u{1f44d}", offset: 6 })); // an older one, again
+  last().event("RESPUPDATE", update(2, "edit", { msg: "too late", offset: 10 }));
+  await clock.advance(20);
+  assert.deepEqual(three.reactions, { "\u{1f44d}": ["alice"], "\u2764": ["bob"] });
+  assert.deepEqual(seen.flatMap(({ messages }) => messages.get("bob")?.changed ?? []), [three]);
+  last().event("RESPUPDATE", update(3, "react", { emoji: "", offset: 11 }));
+  await clock.advance(20);
+  assert.deepEqual(three.reactions, { "\u{1f44d}": ["alice"] });
+});
+
+test("hostile updates change nothing but the message they are about", async () => {
+  const { chat, clock, last } = await begin();
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [message(1)] });
+  for (const odd of [null, 7, {}, { mid: message(1).mid }, update(1, "react", { emoji: "__proto__" }), update(1, "react", { emoji: "toString", uId: "eve", pId: "alice" }), update(1, "other")]) last().event("RESPUPDATE", odd);
+  await clock.advance(20);
+  const [one] = chat.messages("bob");
+  assert.deepEqual(Object.keys(one.reactions), ["__proto__"]);
+  assert.equal({}.polluted ?? one.text, "m1");
+});
+
+test("the last message in the list, which was never loaded, changes too; and a line that is cut replaces no loaded text", async () => {
+  const long = "x".repeat(3000);
+  let lines = [{ pId: "bob", last: message(5, { msg: "short" }), unread: 0 }];
+  const { chat, clock, last, replies } = await begin({}, { Conversations: () => lines });
+  await clock.advance(20);
+  last().event("RESPUPDATE", update(5, "edit", { msg: "in other words" }));
+  await clock.advance(20);
+  assert.equal(chat.conversation("bob").last.text, "in other words");
+  replies.History = () => ({ MSG: [message(5, { msg: long, edited: 3 })], more: false });
+  await chat.open("bob");
+  await clock.advance(20);
+  lines = [{ pId: "bob", last: message(5, { msg: long.slice(0, 2000), edited: 3, cut: true }), unread: 0 }, { pId: "carol", last: message(6, { uId: "carol", msg: null, cut: true }), unread: 0 }];
+  last().event("RESPCARBON", { RC: 1, ER: 0, MSG: [] });
+  await clock.advance(2000);
+  assert.equal(chat.messages("bob")[0].text, long);
+  assert.equal(chat.conversation("carol").last.text, "\u2026");
+});
+
+test("one edits, deletes and reacts, which this page and the user's other tabs show; a refusal is told", async () => {
+  const asked = [];
+  const answer = (event) => (payload) => { asked.push([event, payload]); return payload.mid === message(2).mid ? { ER: 6, WHY: "too old" } : { ER: 0, mid: payload.mid, at: 8 }; };
+  const { chat, clock, last } = await begin({}, { Edit: answer("Edit"), Delete: answer("Delete"), React: answer("React") });
+  last().event("RESPCARBON", { RC: 1, ER: 0, MSG: [1, 2, 3].map((number) => message(number, { uId: "alice", pId: "bob", msg: number === 3 ? "> bob: hi\nm3" : `m${number}` })) });
+  await clock.advance(20);
+  const [one, two, three] = chat.messages("bob");
+  await Promise.all([chat.edit(three, "better"), chat.react(one, "\u{1f44d}"), clock.advance(20)]);
+  assert.deepEqual([three.text, three.edited, three.reply.text, one.reactions], ["better", true, "bob: hi", { "\u{1f44d}": ["alice"] }]);
+  await Promise.all([chat.delete(one), clock.advance(20)]);
+  assert.deepEqual([one.deleted, one.reactions], [true, {}]);
+  assert.deepEqual(asked, [
+    ["Edit", { mid: three.mid, pId: "bob", msg: "> bob: hi\nbetter" }], ["React", { mid: one.mid, pId: "bob", emoji: "\u{1f44d}" }], ["Delete", { mid: one.mid, pId: "bob" }],
+  ]);
+  const refused = chat.edit(two, "no").catch((error) => error.problem.code);
+  await clock.advance(20);
+  assert.equal(await refused, "not allowed");
+  assert.equal(two.text, "m2");
+  await assert.rejects(chat.edit(two, "x".repeat(20_000)), (error) => error.problem.code === "too large");
+});
+
+test("what was changed while this device was away is asked for, since another device may have been told", async () => {
+  let asked = 0;
+  const { chat, clock, last, join, replies } = await begin({}, { History: () => ({ MSG: [message(1), message(2, { offset: undefined })], more: false }) });
+  await chat.open("bob");
+  await clock.advance(20);
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [message(3, { offset: 7 })] });
+  await clock.advance(20);
+  last().onclose();
+  // Message 1 is far above what is loaded again at a reconnect.
+  replies.History = () => ({ MSG: [message(3)], more: true });
+  replies.Sync = ({ offset }) => { asked = offset; return { MSG: [message(4, { offset: 8 }), update(1, "edit", { msg: "changed meanwhile", offset: 9 })], more: false }; };
+  await clock.advance(2000);
+  await join();
+  assert.equal(asked, 7);
+  assert.equal(chat.messages("bob").find(({ mid }) => mid === message(1).mid)?.text, "changed meanwhile");
+});
+
+test("the ticks of the newest messages in the list are asked for, of few, and of none that was read", async () => {
+  const conversations = Array.from({ length: 20 }, (_, number) => ({ pId: `p${number}`, last: message(100 - number, { uId: "alice", pId: `p${number}` }), unread: 0 }));
+  conversations.push({ pId: "#room", last: message(200, { uId: "alice", pId: "#room" }), unread: 0 }, { pId: "bob", last: message(300), unread: 1 });
+  const asked = [];
+  const { chat, clock, last, join, replies } = await begin();
+  replies.Conversations = () => conversations;
+  replies.History = ({ pId, limit }) => {
+    asked.push([pId, limit]);
+    last().event("RESPSTATUS", { pId, mid: conversations.find((one) => one.pId === pId).last.mid, STATUS: pId === "p0" ? 3 : 2 });
+    return { MSG: [], more: false };
+  };
+  last().onclose();
+  await clock.advance(2000);
+  await join();
+  assert.deepEqual(asked, Array.from({ length: 10 }, (_, number) => [`p${number}`, 1]));
+  assert.deepEqual(["p0", "p1", "p15"].map((id) => chat.conversation(id).last.state), ["read", "delivered", "sent"]);
+});
+
+// A long conversation, from its middle
+
+/** Messages at these places, as a server that has them answers. */
+function longHistory(places) {
+  const mid = (place) => `${place.toString(16).padStart(16, "0")}0000abcd`;
+  const all = places.map((place, number) => message(number, { mid: mid(place), msg: `n${number}` }));
+  let asked = 0;
+  return {
+    all, mid, count: () => asked,
+    History: ({ before, limit }) => {
+      asked += 1;
+      const to = before ? all.findLastIndex((one) => one.mid.slice(0, 16) < before.slice(0, 16)) + 1 : all.length;
+      return { MSG: all.slice(Math.max(0, to - limit), to), more: to - limit > 0 };
+    },
+  };
+}
+
+test("a conversation is opened around a message, however far it is from the newest, and read on from there without a hole", async () => {
+  const day = 86_400_000n << 16n;
+  const shapes = {
+    even: Array.from({ length: 3000 }, (_, number) => BigInt(number) * 5_000_000n + (1n << 48n)),
+    // Few a day, then a burst, a pause of a year, and another burst.
+    bursts: Array.from({ length: 3000 }, (_, number) => (1n << 48n) + (number < 200 ? BigInt(number) * day : number < 1500 ? 300n * day + BigInt(number) * 9n : 700n * day + BigInt(number))),
+  };
+  for (const [name, places] of Object.entries(shapes)) {
+    const { all, History, count } = longHistory(places);
+    const { chat, clock } = await begin({ limits: { openMessages: 400 } }, { History, Conversations: () => [{ pId: "bob", last: all.at(-1), unread: 1000 }] });
+    await chat.open("bob");
+    await clock.advance(20);
+    const before = count();
+    const at = 150;
+    await Promise.all([chat.around("bob", all[at].mid), clock.advance(20)]);
+    const shown = () => chat.messages("bob").map(({ text }) => Number(text.slice(1)));
+    const contiguous = () => assert.deepEqual(shown(), Array.from({ length: shown().length }, (_, number) => shown()[0] + number), name);
+    contiguous();
+    assert.ok(shown().includes(at) && shown().includes(at + 1), `${name}: ${shown()[0]} to ${shown().at(-1)}`);
+    assert.ok(count() - before < 80, `${name}: ${count() - before} pages`);
+    let pages = 0;
+    while (chat.conversation("bob").hasNewer) {
+      await Promise.all([chat.newer("bob"), clock.advance(20)]);
+      contiguous();
+      assert.ok(pages++ < 60, `${name}: it ends`);
+    }
+    assert.equal(shown().at(-1), 2999);
+    assert.ok(count() < 300, `${name}: ${count()} pages`);
+    while (chat.conversation("bob").hasOlder) {
+      await Promise.all([chat.older("bob"), clock.advance(20)]);
+      contiguous();
+    }
+    assert.equal(shown()[0], 0);
+  }
+});
+
+test("what comes live while one reads in the middle is counted, not put into a hole; and who writes is at the end", async () => {
+  const { all, mid, History } = longHistory(Array.from({ length: 1000 }, (_, number) => (1n << 48n) + BigInt(number) * 1000n));
+  const { chat, clock, last } = await begin({}, { History, Conversations: () => [{ pId: "bob", last: all.at(-1), unread: 900 }], Send: ({ msg }) => {
+    all.push(message(3, { mid: mid((1n << 49n) + 9n), uId: "alice", pId: "bob", msg }));
+    return { mid: all.at(-1).mid, msgTime: 5 };
+  } });
+  await chat.open("bob");
+  await clock.advance(20);
+  await Promise.all([chat.around("bob", all[99].mid), clock.advance(20)]);
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [message(1, { mid: mid(1n << 49n), msg: "live" })] });
+  last().event("RESPCARBON", { RC: 1, ER: 0, MSG: [message(2, { mid: mid((1n << 49n) + 1n), uId: "alice", pId: "bob", msg: "from another device" })] });
+  await clock.advance(20);
+  assert.equal(texts(chat, "bob").includes("live"), false);
+  assert.equal(chat.conversation("bob").last.text, "from another device");
+  assert.equal(chat.conversation("bob").missed, 2);
+  all.push(message(1, { mid: mid(1n << 49n), msg: "live" }), message(2, { mid: mid((1n << 49n) + 1n), uId: "alice", pId: "bob", msg: "from another device" }));
+  chat.send("bob", { text: "mine" });
+  await clock.advance(50);
+  assert.deepEqual(texts(chat, "bob").slice(-3), ["live", "from another device", "mine"]);
+  assert.equal(chat.conversation("bob").hasNewer, false);
 });

@@ -40,7 +40,7 @@ function browser() {
     }),
   };
   const sockets = [];
-  const tab = (name, more = {}) => {
+  const tab = (name, more = {}, { token = "t", renew = null } = {}) => {
     class BroadcastChannel {
       constructor() { this.tab = name; channels.add(this); }
       postMessage(data) {
@@ -56,20 +56,26 @@ function browser() {
         queueMicrotask(() => this.onmessage({ data: '0{"sid":"s","pingInterval":25000,"pingTimeout":20000,"maxPayload":1000}' }));
       }
       send(frame) {
-        if (frame.startsWith("40")) queueMicrotask(() => this.onmessage({ data: '40/kschat,{"sid":"x"}' }));
+        if (frame.startsWith("40")) {
+          this.token = JSON.parse(frame.slice(10)).token;
+          const answer = this.token.startsWith("bad") ? '44/kschat,{"message":"Authentication error"}' : '40/kschat,{"sid":"x"}';
+          queueMicrotask(() => this.onmessage({ data: answer }));
+        }
         const match = /^42\/kschat,(\d+)(.*)$/.exec(frame);
         if (!match) return;
         const [event, payload] = JSON.parse(match[2]);
         if (event === "Presence") this.watched = payload.ids;
-        const answer = event === "Presence" ? {} : { answered: event };
+        const isRefused = event === "Token" && payload.token.startsWith("bad");
+        if (event === "Token" && !isRefused) this.token = payload.token;
+        const answer = isRefused ? { ER: 6, WHY: "no" } : event === "Presence" ? {} : { answered: event };
         queueMicrotask(() => this.onmessage({ data: `43/kschat,${match[1]}${JSON.stringify([answer])}` }));
       }
       close() { this.closed = true; }
     }
     const heard = [], notes = [], told = [];
     const link = new Link({
-      url: new URL("ws://127.0.0.1:1/"), user: "alice", token: "t", renew: null, name: "lock", shared: true,
-      hear: (event, payload) => heard.push([event, payload]), tell: ({ state }) => told.push(state), note: (note) => notes.push(note), leads: () => {},
+      url: new URL("ws://127.0.0.1:1/"), user: "alice", token, renew, name: "lock", shared: true,
+      hear: (event, payload) => heard.push([event, payload]), tell: ({ state, code }) => told.push(code ? `${state} ${code}` : state), note: (note) => notes.push(note), leads: () => {},
       environment: {
         WebSocket, BroadcastChannel, locks, indexedDB: null, now: () => now, time: () => now, random: () => sockets.length / 10 + name.length / 100,
         setTimeout: (run, delay) => { const timer = { run, at: now + delay, tab: name }; timers.add(timer); return timer; },
@@ -201,4 +207,94 @@ test("a frame to which the browser gives no locks, or no channel, has a connecti
   await advance(30_000);
   assert.deepEqual([one.link.leader, two.link.leader, one.link.status.state, two.link.status.state], [true, true, "connected", "connected"]);
   assert.deepEqual([sockets.length, channels.size], [2, 0]);
+});
+
+const typing = '42/kschat,["RESPTYPING",{"uId":"bob"}]';
+
+test("a tab with a token that is not valid sees nothing of another one's connection, and is refused", async () => {
+  const { tab, advance, sockets } = browser();
+  const one = tab("1");
+  await advance(0);
+  const two = tab("22", {}, { token: "bad" });
+  one.socket().onmessage({ data: typing });
+  one.link.note({ secret: 1 });
+  two.link.note({ outbox: "forged" });
+  two.link.emit("Typing", {});
+  two.link.watch(["bob"]);
+  await advance(20_000);
+  assert.deepEqual([two.told, two.heard, two.notes, one.notes], [["refused token"], [], [], []]);
+  await assert.rejects(two.link.request("History", {}));
+  assert.equal(one.socket().token, "t", "the connection keeps its own token");
+  assert.equal(sockets.length, 1);
+  // Nor has it the connection when the other one is gone.
+  one.link.stop();
+  await advance(20_000);
+  assert.deepEqual([sockets.length, two.link.leader, two.link.status.state], [1, false, "refused"]);
+  two.link.setToken("good");
+  await advance(0);
+  assert.deepEqual([two.link.leader, two.link.status.state], [true, "connected"]);
+});
+
+test("a tab with another valid token is admitted, before and after the connection is there", async () => {
+  const { tab, advance } = browser();
+  const one = tab("1"), two = tab("22", {}, { token: "t2" });
+  await advance(0);
+  const three = tab("333", {}, { token: "t3" });
+  await advance(0);
+  one.socket().onmessage({ data: typing });
+  await settle();
+  assert.deepEqual([two.heard.length, three.heard.length, one.socket().token], [1, 1, "t"]);
+  assert.deepEqual(await three.link.request("History", {}), { answered: "History" });
+});
+
+test("a tab whose token is refused stands aside for one with a better token, which it does not use", async () => {
+  const { tab, advance } = browser();
+  const one = tab("1", {}, { token: "bad" }), two = tab("22");
+  await advance(0);
+  assert.deepEqual([one.link.leader, one.link.status.state, two.link.leader, two.link.status.state], [false, "refused", true, "connected"]);
+  two.socket().onmessage({ data: typing });
+  two.link.note({ secret: 1 });
+  await advance(30_000);
+  assert.deepEqual([one.heard, one.notes, one.link.leader], [[], [], false]);
+  assert.deepEqual([two.link.leader, two.told.at(-1)], [true, "connected"]);
+});
+
+test("a tab whose token is refused asks its page for another, once", async () => {
+  for (const [renewed, state, asked] of [["t2", "connected", 1], ["bad2", "refused", 1], [null, "refused", 1]]) {
+    const { tab, advance } = browser();
+    tab("1");
+    await advance(0);
+    let times = 0;
+    const two = tab("22", {}, { token: "bad", renew: async () => { times += 1; return renewed; } });
+    await advance(20_000);
+    assert.deepEqual([two.link.status.state, times], [state, asked], String(renewed));
+  }
+});
+
+test("a tab that lost the lock while it was frozen looks again at what it has", async () => {
+  const { tab, advance, frozen } = browser();
+  const one = tab("1");
+  tab("22");
+  await advance(60_000);
+  frozen.add("1");
+  await advance(21_000);
+  frozen.delete("1");
+  await advance(6000);
+  assert.deepEqual(one.told.slice(-2), ["connecting", "connected"]);
+});
+
+test("the other tabs hear what happens, though this device's clock is set", async () => {
+  const { tab, advance } = browser();
+  let set = 0, now = 0;
+  const clock = { time: () => now + set, now: () => now };
+  const one = tab("1", clock), two = tab("22", clock);
+  await advance(0);
+  set = 3_600_000;
+  now = 5000;
+  await advance(5000);
+  set = -3_600_000;
+  await advance(0);
+  one.socket().onmessage({ data: typing });
+  await settle();
+  assert.equal(two.heard.length, 1);
 });

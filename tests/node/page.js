@@ -24,6 +24,7 @@ const FLAGS = [
 ];
 
 const tabs = new Map();
+const cached = new Map();
 let browser = null;
 
 function adopt(name, page) {
@@ -38,6 +39,17 @@ function adopt(name, page) {
 
 // What stands between the page's WebSocket and the daemon, which is real all the same.
 const between = {
+  // A cache that gives a script again without asking whether it changed.
+  async stale(page) {
+    await page.route(/\/texts\.js$/, async (route) => {
+      const url = route.request().url();
+      if (!cached.has(url)) {
+        const response = await route.fetch();
+        cached.set(url, { headers: response.headers(), body: await response.body() });
+      }
+      await route.fulfill(cached.get(url));
+    });
+  },
   // The first Send is refused as a daemon would that is told to slow down.
   refusing(page) {
     let refused = false;
