@@ -171,7 +171,7 @@ def check(config: Config, launch: Launch) -> None:
     if not config.amqp:
         raise ConfigError(
             f"processes: {launch.count} processes act as one through RabbitMQ and Redis alone: give amqp, redis and "
-            "the store redis (or amqp and the store none), or leave out --processes"
+            "the store redis or postgresql://… (or amqp and the store none), or leave out --processes"
         )
     if config.control:
         raise ConfigError("control: several processes cannot share a control socket: leave it out")
