@@ -19,6 +19,7 @@ import os
 import secrets
 import signal
 import socket
+import struct
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol
@@ -51,6 +52,9 @@ START_PATIENCE: Final = 60.0
 
 #: Bytes that are read of a report.
 MAX_REPORT: Final = 4096
+
+#: Process, user and group of the sender of a report, in the message SCM_CREDENTIALS (unix(7)).
+_CREDENTIALS: Final = struct.Struct("3i")
 
 #: The first descriptor that is handed over (sd_listen_fds(3)).
 _FIRST_DESCRIPTOR: Final = 3
@@ -282,13 +286,15 @@ class Notifications:
     """Receives the reports of a daemon, which sends them as to systemd. See ``kschat.notify``.
 
     Args:
-        address: of the socket, in Linux's abstract namespace, which needs no file; without the ``@``.
+        address: of the socket, in Linux's abstract namespace, which needs no file; without the ``@``. All users of
+            the machine can send to it, so that reports of other users are ignored.
         lives: called for each report, with whether it says that the daemon serves.
     """
 
     def __init__(self, address: str, lives: Callable[[bool], object]) -> None:
         self._lives = lives
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._socket.bind(f"\0{address}")
 
     def fileno(self) -> int:
@@ -298,7 +304,10 @@ class Notifications:
     def doRead(self) -> None:
         """Read one report; the reactor calls again if there are more."""
         with contextlib.suppress(BlockingIOError):
-            self.heard(self._socket.recv(MAX_REPORT))
+            report, beside, *_ = self._socket.recvmsg(MAX_REPORT, socket.CMSG_SPACE(_CREDENTIALS.size))
+            for _, kind, data in beside:
+                if kind == socket.SCM_CREDENTIALS and _CREDENTIALS.unpack(data)[1] == os.getuid():
+                    self.heard(report)
 
     def heard(self, report: bytes) -> None:
         """Pass on what a report says."""

@@ -263,6 +263,11 @@ class TestProcesses(SynchronousTestCase):
             manager.tell(report)
             notifications.doRead()
         self.assertEqual(heard, [False, False, False, True])
+        # The address is no secret, and the report of another user is none.
+        manager.tell("READY=1")
+        with mock.patch.object(os, "getuid", return_value=os.getuid() + 1):
+            notifications.doRead()
+        self.assertEqual(len(heard), 4)
 
     def test_one_that_does_not_answer_is_killed_and_started_again(self) -> None:
         self.start()
