@@ -263,7 +263,7 @@ class TestProcesses(SynchronousTestCase):
             manager.tell(report)
             notifications.doRead()
         self.assertEqual(heard, [False, False, False, True])
-        # The address is no secret, and the report of another user is none.
+        # The address is not secret: reports of other users are ignored.
         manager.tell("READY=1")
         with mock.patch.object(os, "getuid", return_value=os.getuid() + 1):
             notifications.doRead()
