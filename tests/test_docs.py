@@ -517,8 +517,8 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "cursors and the like that wait to be written while the store is down": (many(write_behind.MAX_WRITE_BEHIND),),
     "the memory store": (many(CONFIG.store_messages), size(CONFIG.store_bytes)),
-    "processes of `kschat run`; the wait until one that has ended is started again; one that gives no sign of life; "
-    "one that was restarted by SIGUSR2": (
+    "processes of `kschat run`; the wait before one that ended is started again; the time without a report of one; "
+    "the time until one that SIGUSR2 restarts serves": (
         many(launch.MAX_PROCESSES),
         f"{seconds(processes.FIRST_DELAY)}, up to {seconds(processes.MAX_DELAY)}",
         seconds(processes.WATCHDOG),
