@@ -758,7 +758,7 @@ def _make_ops(
             "ask_waiting": ("Questions that wait to be sent.", asker.waiting),
             "ask_held": ("Messages that wait to be allowed.", approvals.held),
             "ask_open": (
-                "Whether questions are paused, since the back end did not answer: 1, or 0.",
+                "Whether the breaker is open, since the back end did not answer: 1, or 0.",
                 float(asker.is_open),
             ),
         }
