@@ -150,6 +150,13 @@ class Session:
             psycopg.Error, StoreUnavailable: it can't be used.
         """
         execute = self.connection.execute
+        commit, fsync, version = execute(
+            "SELECT current_setting('synchronous_commit'), current_setting('fsync'), current_setting('server_version')"
+        ).fetchone() or ("", "", "")
+        risky = commit == "off" or fsync == "off"
+        if commit == "off":
+            # What is said here has to be there after a crash: that later commits may not be.
+            execute("SET synchronous_commit TO on")
         upgrade(self.connection, list(steps))
         lock = "pg_try_advisory_lock" if alone else "pg_try_advisory_lock_shared"
         (got,) = execute(f"SELECT {lock}(%s)", (USE_LOCK,)).fetchone() or (False,)
@@ -159,13 +166,11 @@ class Session:
                 if alone
                 else "a kschat without RabbitMQ uses it: all of them need amqp"
             )
-        commit, fsync, version = execute(
-            "SELECT current_setting('synchronous_commit'), current_setting('fsync'), current_setting('server_version')"
-        ).fetchone() or ("", "", "")
-        risky = commit == "off" or fsync == "off"
         epoch, generation, begun, clock, server = execute(
             "SELECT epoch, generation, begun, extract(epoch FROM now), server() FROM hello(%s)", (risky,)
         ).fetchone() or ("", 0, False, 0.0, "")
+        if commit == "off":
+            execute("RESET synchronous_commit")
         warnings = []
         if fsync == "off":
             warnings.append("fsync is off: a crash of its machine may lose all data")
