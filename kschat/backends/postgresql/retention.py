@@ -212,6 +212,8 @@ def _beyond(connection: Connection, user: int, most: int) -> int | None:
 
 
 def _trim_inbox(connection: Connection, user: int, upto: int) -> int:
+    # First, as all others do who delete from inboxes.
+    connection.execute("SELECT FROM users WHERE id = %s FOR NO KEY UPDATE", (user,))
     return int(_one(connection, _TRIM_INBOX, {"user": user, "upto": upto})[0])
 
 
