@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import psycopg
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
@@ -20,7 +20,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat.backends.generations import GENERATION
 from kschat.backends.postgresql import kind
 from kschat.backends.postgresql import store as store_module
+from kschat.backends.postgresql.probe import probe
 from kschat.backends.postgresql.session import Session
+from kschat.backends.postgresql.settings import Settings
 from kschat.backends.postgresql.store import PostgresqlStore
 from kschat.chat.interfaces import Entry, IStore, Stored, StoreUnavailable
 from kschat.chat.message import Message
@@ -330,6 +332,17 @@ class HangingTests(FailureTestCase):
         self.assertEqual(proxy.stalled, 1)
         proxy.stalls = False
         await store.read("ben", 0, 10)
+
+    async def test_a_check_that_is_given_up_leaves_no_thread(self) -> None:
+        proxy = await self.proxy(await shared_postgresql())
+        proxy.stalls = True
+        settings = Settings(url=f"postgresql://kschat:secret@{proxy.url}/kschat")
+        probing = Deferred.fromCoroutine(probe(settings, real_reactor()))
+        await self.until(lambda: bool(proxy.stalled), "the server to hang")
+        probing.cancel()
+        with self.assertRaises(CancelledError):
+            await probing
+        await self.until(lambda: not proxy.open, "the connection to end")
 
     async def test_the_search_for_a_newer_primary_gives_it_up(self) -> None:
         self.patch(store_module, "SEARCH_INTERVAL", 0.1)
