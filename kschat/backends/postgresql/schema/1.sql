@@ -103,8 +103,8 @@ CREATE UNIQUE INDEX messages_cid ON messages (sender, cid) WHERE cid IS NOT NULL
 -- Each member's own messages in a room.
 CREATE INDEX messages_own ON messages (conversation, sender, id) WHERE recipient IS NULL;
 
--- Small: messages lie in the table about as they came.
-CREATE INDEX messages_age ON messages USING brin (id) WITH (pages_per_range = 32);
+-- The oldest. (A BRIN index would be smaller, and of no use once new messages lie where deleted ones were.)
+CREATE INDEX messages_age ON messages (id);
 
 -- Messages whose numbers run ahead of their time, since the clock was wrong before (see `backends/age.py`).
 CREATE INDEX messages_late ON messages (time) WHERE time < (id >> 16) - 60000 AND time >= (id >> 16) - 2592000000;
@@ -133,7 +133,7 @@ CREATE TABLE updates (
 
 CREATE UNIQUE INDEX updates_cid ON updates (sender, cid) WHERE cid IS NOT NULL;
 CREATE INDEX updates_sender ON updates (sender);
-CREATE INDEX updates_age ON updates USING brin (id) WITH (pages_per_range = 32);
+CREATE INDEX updates_age ON updates (id);
 
 -- Each message and update once for each recipient.
 CREATE TABLE inbox (
