@@ -136,9 +136,10 @@ class Person {
     }, yes);
   }
 
-  /** What the console said, but for connections that a daemon which is down did not take. */
+  /** What the console said, in a scenario that stops its daemon or takes the network away, but for connections that failed then. */
   serious() {
-    return this.complaints.filter((text) => !/WebSocket connection to|Failed to load resource: net::/.test(text));
+    const failed = /WebSocket connection to|net::ERR_(CONNECTION_(REFUSED|RESET|CLOSED)|EMPTY_RESPONSE|INTERNET_DISCONNECTED|NETWORK_CHANGED)/;
+    return this.complaints.filter((text) => !failed.test(text));
   }
 
   async close() { await this.page.close(); }
