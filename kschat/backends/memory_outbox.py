@@ -19,6 +19,7 @@ from kschat.chat.interfaces import Stored
 from kschat.chat.mids import number_of
 from kschat.chat.outbox import (
     MAX_JOINS,
+    MAX_PLACES,
     Backlog,
     Commit,
     Event,
@@ -138,8 +139,15 @@ class MemoryOutbox:
         found = self._messages(self._position, int(upto), limit)
         if not found:
             return succeed(LogPage((), upto if int(upto) > self._position else None))
-        listed = [_logged(stored) for stored in found if not is_update(stored.message)]
-        return succeed(LogPage(listed, str(number_of(found[-1].message.mid))))
+        listed: list[Logged] = []
+        last, places = found[0], 0
+        for last in found:
+            if not is_update(last.message):
+                listed.append(_logged(last))
+                places += len(last.places)
+                if places >= MAX_PLACES:
+                    break
+        return succeed(LogPage(listed, str(number_of(last.message.mid))))
 
     def joins(self, limit: int) -> Deferred[list[Join]]:
         return succeed(list(islice(self._joins, limit)))

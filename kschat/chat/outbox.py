@@ -25,6 +25,9 @@ from zope.interface import Interface
 #: stores have the messages themselves.)
 MAX_LOG: Final = 20_000
 
+#: Places in inboxes after which a page of the log ends: the deriver looks each of them up.
+MAX_PLACES: Final = 5000
+
 #: Users with marks, and joins, that wait to be looked at.
 MAX_MARKS: Final = 100_000
 MAX_JOINS: Final = 100_000
@@ -203,7 +206,10 @@ class IOutbox(Interface):
         """Where the log ends now: what ``log`` takes."""
 
     def log(upto: str, limit: int) -> Deferred[LogPage]:
-        """The oldest messages of the log up to there: ``limit``, or as many as were stored together."""
+        """The oldest messages of the log up to there.
+
+        These are ``limit``, fewer if they have ``MAX_PLACES`` places, or as many as were stored together.
+        """
 
     def joins(limit: int) -> Deferred[list[Join]]:
         """The oldest joins."""

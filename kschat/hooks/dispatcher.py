@@ -230,11 +230,11 @@ class Dispatcher:
         if isinstance(outcome, Later):
             counts[name, outcome.reason] += 1
             wait = outcome.wait
-            if wait is None:
-                wait = self._spread(min(FIRST_RETRY * 2.0 ** min(queued.attempts, 30), LAST_RETRY))
             if outcome.everything:
-                # It is tried as soon as anything is.
-                wait = min(wait, max(self._hold_until - self._clock.seconds(), 0.0))
+                # It is tried as soon as anything is: ``_hold_until`` says when, and ``resume`` may end that.
+                wait = 0.0
+            elif wait is None:
+                wait = self._spread(min(FIRST_RETRY * 2.0 ** min(queued.attempts, 30), LAST_RETRY))
             due = milliseconds(self._wall) + int(wait * 1000)
             note = outcome.note[:MAX_NOTE]
             self._again.append(Retry(queued.number, due, queued.attempts + 1, note))

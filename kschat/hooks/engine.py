@@ -173,7 +173,7 @@ class Hooks:
             await self._looked()
         drained = [dispatcher.drained() for dispatcher in self._dispatchers]
         late = self._clock.callLater(STOP_WAIT, self._cancel)
-        await gatherResults([*drained, self.marks.flush()])
+        await gatherResults([*drained, self.marks.stop()])
         if late.active():
             late.cancel()
         await gatherResults([consumer.stop() for consumer in self._consumers])

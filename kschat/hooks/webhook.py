@@ -16,6 +16,7 @@ from kschat.chat.outbox import Event
 from kschat.hooks.consumer import Delivered, Delivery, Later, Outcome
 from kschat.http_client import HttpAnswer, HttpFault, retry_after
 from kschat.outage_log import OutageLog
+from kschat.repeated_log import RepeatedLog
 
 #: Seconds that the receiver may take for one event.
 TIMEOUT: Final = 10.0
@@ -67,6 +68,7 @@ class Webhook:
         url: where to, for the log.
         types: of the events that are sent.
         wall: the time of day.
+        repeated: gathers lines of the log: a receiver may fail on every other event.
 
     Attributes:
         types: see above.
@@ -76,11 +78,13 @@ class Webhook:
     name = "webhook"
     max_in_flight = MAX_IN_FLIGHT
 
-    def __init__(self, poster: Poster, url: str, types: frozenset[str], wall: WallClock) -> None:
+    def __init__(
+        self, poster: Poster, url: str, *, types: frozenset[str], wall: WallClock, repeated: RepeatedLog
+    ) -> None:
         self._poster = poster
         self._types = types
         self._wall = wall
-        self._outages = OutageLog(self.log, name=urlsplit(url).netloc)
+        self._outages = OutageLog(self.log, name=urlsplit(url).netloc, repeated=repeated)
 
     @property
     def types(self) -> frozenset[str]:
@@ -102,9 +106,7 @@ class Webhook:
     def _answered(self, answer: HttpAnswer) -> Outcome:
         status = answer.status
         if 200 <= status < 300:
-            if self._outages.is_open:
-                self.log.info("hooks are received again by {name}", name=self._outages.name)
-            self._outages.up()
+            self._outages.back("hooks are received again by {name}")
             return Delivered()
         if status == 410:
             self._down("it answers 410 (Gone): nothing is sent to it for an hour, or until SIGHUP")

@@ -19,6 +19,7 @@ from kschat.counters import Counters
 from kschat.hooks import asking
 from kschat.hooks.asking import MAX_WAITING_USER, MAX_WHY, Asker, AskSettings
 from kschat.hooks.breaker import FAILURES, PAUSE
+from kschat.repeated_log import LINES
 from kschat.wire.jsontext import MAX_HALVES
 from tests.chat.peers import message
 from tests.hooks.posters import FakePoster
@@ -177,6 +178,16 @@ class QuestionTests(AskerTestCase):
             self.asker.may_join("ann", "#r")
             self.poster.take().answer(allow=True)
         self.assertEqual(["u.example answers questions again"], [formatEvent(one) for one in logs][1:])
+
+    def test_a_back_end_that_fails_on_every_other_question_does_not_fill_the_log(self) -> None:
+        with capturedLogs() as logs:
+            for number in range(200):
+                self.asker.may_join("ann", "#r")
+                self.poster.take().answer(500 if number % 2 else 200, allow=True)
+            self.successResultOf(self.asker.stop())
+        self.assertLess(len(logs), 2 * (LINES + 2))
+        self.assertIn("90 more like this", formatEvent(logs[-1]) or "")
+        self.assertEqual([], self.clock.getDelayedCalls())
 
 
 class SilenceTests(AskerTestCase):
@@ -388,6 +399,18 @@ class CacheTests(AskerTestCase):
         self.poster.allow()
         self.asker.use(self.settings)
         self.waits(self.asker.may_write("ann", "ben"))
+
+    def test_an_answer_to_a_question_of_before_is_not_remembered_and_not_shared(self) -> None:
+        before = self.waits(self.asker.may_write("ann", "ben"))
+        question = self.poster.take()
+        self.asker.use(self.settings)
+        after = self.waits(self.asker.may_write("ann", "ben"))
+        question.answer(allow=True)
+        self.assertEqual(Decision(True), self.decided(before))
+        self.waits(after)
+        self.poster.take().answer(allow=False)
+        self.assertEqual(Decision(False), self.decided(after))
+        self.assertEqual(Decision(False), self.asker.may_write("ann", "ben"))
 
     def test_the_body_of_a_question_is_json_of_the_message_as_it_came(self) -> None:
         text = json.dumps({"a": ["ü", 1.5, None, "\u2028"]})
