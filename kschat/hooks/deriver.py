@@ -23,13 +23,13 @@ from kschat.counters import Counters
 from kschat.hooks import events
 from kschat.hooks.events import CONNECTED, DISCONNECTED, JOINED, STORED, UNDELIVERED, UndeliveredData
 
-#: Messages of the log, joins and marks that are looked at at once.
+#: Messages of the log, joins and marks of one step.
 MAX_LOGGED: Final = 200
 
 #: Users that the store or the bus is asked about in one call.
 MAX_USERS: Final = 200
 
-#: Events of one commit: the store does nothing else meanwhile.
+#: Events of one commit, during which the store does nothing else.
 MAX_EVENTS: Final = 100
 
 #: Messages of a user that are looked at for ``message.undelivered``, and pages in which they are read.
@@ -68,7 +68,7 @@ class Deriver:
 
     Attributes:
         settings: see above; they may change.
-        wanted: the consumers of each type of event. What nobody wants is not made.
+        wanted: the consumers of each type of event. Events of other types are not made.
     """
 
     def __init__(

@@ -27,11 +27,11 @@ from kschat.outage_log import OutageLog
 #: delivered by then.
 LOOK_EVERY: Final = 1.0
 
-#: Seconds for which a daemon has the lease. After a crash of that daemon, another one has it so much later.
+#: Seconds for which a daemon has the lease. After it crashes, another daemon can have it that much later.
 LEASE: Final = 10.0
 
-#: Seconds after a daemon has got the lease until it looks whether those who are known as connected are: after a restart
-#: clients need a moment to come back.
+#: Seconds after a daemon gets the lease until it checks whether the users who are known as connected still are: after a
+#: restart, clients need a moment to reconnect.
 RECONCILE_AFTER: Final = 15.0
 
 #: Seconds between two looks at how much there is, and for what is too old.
@@ -70,7 +70,7 @@ class Hooks:
         uniform: gives a random number between two others.
 
     Attributes:
-        marks: is to be told who came and went on this daemon.
+        marks: must be told who comes and goes on this daemon.
         is_leading: whether this daemon makes the events.
         waiting, oldest: events in the queues, and when the oldest was made (milliseconds since 1970), as last looked.
     """
@@ -137,7 +137,7 @@ class Hooks:
         """Other settings hold from now on, and the consumers may want other types of events.
 
         Returns:
-            Whether who comes and goes is wanted, and was not before: then ``marks`` is to be told who is here.
+            Whether events of presence are wanted, and were not before: then ``marks`` must be told who is here.
         """
         self._settings = settings
         self._deriver.settings = settings.deriver
