@@ -62,7 +62,7 @@ class OutageLog:
             self._emit(LogLevel.info, text, name=self.name, **fields)
         self.up()
 
-    def _emit(self, level: Any, text: str, **fields: object) -> None:
+    def _emit(self, level: Any, text: str, **fields: Any) -> None:
         if self._repeated is None:
             self._log.emit(level, text, **fields)
         else:

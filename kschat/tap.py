@@ -761,7 +761,10 @@ def _make_ops(
             "ask_in_flight": ("Questions that the back end has not answered.", asker.in_flight),
             "ask_waiting": ("Questions that wait to be sent.", asker.waiting),
             "ask_held": ("Messages that wait to be allowed.", approvals.held),
-            "ask_open": ("Whether the breaker is open, since the back end did not answer: 1, or 0.", float(asker.is_open)),
+            "ask_open": (
+                "Whether the breaker is open, since the back end did not answer: 1, or 0.",
+                float(asker.is_open),
+            ),
         }
 
     def gauges() -> dict[str, tuple[str, float]]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
@@ -40,7 +41,7 @@ def made_webhook(
         max_body=MAX_ANSWER,
         ca=ca,
     )
-    repeated = RepeatedLog(real_reactor())
+    repeated = RepeatedLog(Clock())
     return Webhook(client, url, types=frozenset(TYPES), wall=wall, repeated=repeated), signer
 
 

@@ -186,7 +186,7 @@ class QuestionTests(AskerTestCase):
                 self.poster.take().answer(500 if number % 2 else 200, allow=True)
             self.successResultOf(self.asker.stop())
         self.assertLess(len(logs), 2 * (LINES + 2))
-        self.assertIn("90 more like this", formatEvent(logs[-1]) or "")
+        self.assertIn("90 more like this", formatEvent(logs[-2]) or "")
         self.assertEqual([], self.clock.getDelayedCalls())
 
 
