@@ -18,6 +18,7 @@ from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Stored
 from kschat.chat.mids import number_of
 from kschat.chat.outbox import (
+    MAX_DROPPED,
     MAX_JOINS,
     MAX_PLACES,
     Backlog,
@@ -190,12 +191,14 @@ class MemoryOutbox:
         for one in (*commit.waiting, *waiting):
             self._told[one.user] = one.told
             self._look.set(one.user, one.due)
+        added = 0
         for consumer, events in commit.events.items():
+            added += len(events)
             for event in events:
                 self._given += 1
                 self._rows[self._given] = _Row(consumer, event)
                 self._due.setdefault(consumer, _Schedule()).set(self._given, event.at)
-        dropped = max(len(self._rows) - commit.most, 0)
+        dropped = min(max(len(self._rows) - commit.most, 0), MAX_DROPPED + added)
         for number in list(islice(self._rows, dropped)):
             self._drop(number)
         return succeed(dropped)

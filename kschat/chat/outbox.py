@@ -32,6 +32,10 @@ MAX_PLACES: Final = 5000
 MAX_MARKS: Final = 100_000
 MAX_JOINS: Final = 100_000
 
+#: Events that one commit drops, beside as many as it adds. There are more to drop after the operator has lowered the
+#: bound. The store does nothing else meanwhile.
+MAX_DROPPED: Final = 1000
+
 #: Bytes of the note that a consumer may keep with an event.
 MAX_NOTE: Final = 1000
 
@@ -160,7 +164,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
         waiting: users who were looked at: when to look at them again.
         settled: users who were looked at, and have nothing to wait for.
         events: by consumer.
-        most: events that the queues hold; the oldest are dropped.
+        most: events that the queues hold; the oldest are dropped, up to ``MAX_DROPPED`` more than ``events``.
     """
 
     log: str | None = None

@@ -14,6 +14,7 @@ from msgspec import Raw
 from kschat.chat.conversations import is_room
 from kschat.chat.mids import mid_of
 from kschat.chat.outbox import (
+    MAX_DROPPED,
     MAX_JOINS,
     MAX_PLACES,
     Backlog,
@@ -121,10 +122,12 @@ class HookTables:
             [(one.user, one.due, one.told) for one in commit.waiting],
         )
         many("INSERT OR IGNORE INTO hook_waiting VALUES (?, ?, 0)", list(commit.undelivered.items()))
+        added = 0
         for consumer, events in commit.events.items():
             many(_INSERT, [_row_of(consumer, event) for event in events])
-            self.events += len(events)
-        dropped = max(self.events - commit.most, 0)
+            added += len(events)
+        self.events += added
+        dropped = min(max(self.events - commit.most, 0), MAX_DROPPED + added)
         if dropped:
             self._delete([number for number, _ in self._execute(OLDEST, (dropped,))])
         return dropped

@@ -35,6 +35,7 @@ from kschat.backends.redis.store.codec import StoredError, id_of, number_of_id, 
 from kschat.chat.conversations import is_room
 from kschat.chat.mids import COUNT_BITS, mid_of
 from kschat.chat.outbox import (
+    MAX_DROPPED,
     MAX_MARKS,
     MAX_PLACES,
     Backlog,
@@ -183,6 +184,7 @@ class RedisOutbox:
             list(commit.settled),
             events,
             commit.most,
+            MAX_DROPPED,
         )
         return self._client.read("hookCommit", argument).addCallback(_committed)
 
