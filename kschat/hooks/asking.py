@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
@@ -32,6 +31,7 @@ from kschat.chat.interfaces import Decision, IAuthorizer
 from kschat.chat.message import Message
 from kschat.counters import Counters
 from kschat.hooks.breaker import Breaker
+from kschat.hooks.http import payload
 from kschat.http_client import HttpAnswer, HttpFault
 from kschat.outage_log import OutageLog
 from kschat.repeated_log import RepeatedLog
@@ -96,7 +96,6 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 _answer: Final = msgspec.json.Decoder(_Answer).decode
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class _Question:
@@ -295,10 +294,7 @@ class Asker:
         posted.addErrback(self._bug)
 
     def _post(self, question: _Question, timeout: float) -> Deferred[HttpAnswer]:
-        timestamp = datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="milliseconds")
-        body = _encode(
-            {"type": f"ask.{question.kind}", "timestamp": timestamp.replace("+00:00", "Z"), "data": question.data()}
-        )
+        body = payload(f"ask.{question.kind}", self._wall(), question.data())
         return self._poster.post(f"ask_{token_hex(12)}", body, timeout=timeout)
 
     def _finish(self, decision: Decision, question: _Question, began: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -19,6 +19,7 @@ from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Entry, IStore
 from kschat.chat.outbox import Commit, Event, IOutbox, Logged, WaitingUser
+from kschat.chat.presence import State
 from kschat.counters import Counters
 from kschat.hooks import events
 from kschat.hooks.events import CONNECTED, DISCONNECTED, JOINED, STORED, UNDELIVERED, UndeliveredData
@@ -35,9 +36,6 @@ MAX_EVENTS: Final = 100
 #: Messages of a user that are looked at for ``message.undelivered``, and pages in which they are read.
 MAX_COUNTED: Final = 100
 MAX_PAGES: Final = 4
-
-#: Whether a user is online (None: that can't be known now), and when it was last seen.
-State: TypeAlias = tuple[bool | None, int | None]
 
 
 class DeriverSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,9 +15,10 @@ from twisted.python.failure import Failure
 from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.interfaces import IStore, StoreUnavailable
 from kschat.chat.outbox import IOutbox, LeaseLost
+from kschat.chat.presence import State
 from kschat.counters import Counters
 from kschat.hooks.consumer import Consumer
-from kschat.hooks.deriver import Deriver, DeriverSettings, State
+from kschat.hooks.deriver import Deriver, DeriverSettings
 from kschat.hooks.dispatcher import Dispatcher
 from kschat.hooks.events import OF_PRESENCE, TYPES
 from kschat.hooks.marks import Marks

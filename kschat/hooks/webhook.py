@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-import msgspec
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,6 +12,7 @@ from twisted.python.failure import Failure
 from kschat.chat.clocks import WallClock
 from kschat.chat.outbox import Event
 from kschat.hooks.consumer import Delivered, Delivery, Later, Outcome
+from kschat.hooks.http import payload
 from kschat.http_client import HttpAnswer, HttpFault, retry_after
 from kschat.outage_log import OutageLog
 from kschat.repeated_log import RepeatedLog
@@ -38,16 +37,6 @@ _BUSY: Final = frozenset({429, 502, 503, 504})
 
 #: What becomes of an event that was not delivered, by what the metrics call it.
 REASONS: Final = ("unreachable", "timeout", "tls", "too_large", "broken", "busy", "gone", "redirect", "status")
-
-_encode: Final = msgspec.json.Encoder().encode
-
-
-class _Body(msgspec.Struct, frozen=True):
-    """What is sent."""
-
-    type: str
-    timestamp: str
-    data: msgspec.Raw
 
 
 class Poster(Protocol):
@@ -129,5 +118,4 @@ class Webhook:
 
 def body_of(event: Event) -> bytes:
     """The body of the request: the same at each try."""
-    at = datetime.datetime.fromtimestamp(event.at / 1000, datetime.UTC)
-    return _encode(_Body(event.type, at.isoformat(timespec="milliseconds").replace("+00:00", "Z"), event.data))
+    return payload(event.type, event.at / 1000, event.data)
