@@ -280,7 +280,11 @@ class Asker:
             self.waiting -= 1
             if question.expiry is not None:
                 question.expiry.cancel()
-            self._send(question)
+            if question.due <= self._clock.seconds():
+                # Answers are read before timers run: in a busy turn its timer is late.
+                self._too_late(question)
+            else:
+                self._send(question)
 
     def _send(self, question: _Question) -> None:
         self.in_flight += 1
@@ -313,6 +317,9 @@ class Asker:
         if not questions:
             del self._turns[question.user]
         self.waiting -= 1
+        self._too_late(question)
+
+    def _too_late(self, question: _Question) -> None:
         self._breaker.not_sent()
         question.answer.callback(self._silent("busy"))
 

@@ -315,6 +315,21 @@ class BoundTests(AskerTestCase):
         self.assertEqual({"busy": 2}, self.silent())
         self.assertEqual([], self.clock.getDelayedCalls())
 
+    def test_a_question_whose_timer_is_late_is_not_sent(self) -> None:
+        self.asker = self.made(concurrent=1, timeout=2.0)
+        self.asker.may_join("ann", "#r")
+        late = self.waits(self.asker.may_join("ben", "#r"))
+        self.clock.advance(1.0)
+        fresh = self.waits(self.asker.may_join("eve", "#r"))
+        # A turn of the reactor that takes long: an answer is read, and no timer has run.
+        self.clock.rightNow += 1.0
+        self.poster.take().answer(allow=True)
+        self.assertEqual(Decision(False, silent=True), self.decided(late))
+        self.assertEqual(["eve"], [one.data["user"] for one in self.poster.asked])
+        self.poster.allow()
+        self.assertEqual(Decision(True), self.decided(fresh))
+        self.assertEqual(({"busy": 1}, []), (self.silent(), self.clock.getDelayedCalls()))
+
     def test_what_waited_too_long_here_does_not_count_against_the_back_end(self) -> None:
         self.asker = self.made(concurrent=1, timeout=2.0)
         for _ in range(2 * FAILURES):
