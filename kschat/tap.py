@@ -85,6 +85,7 @@ from kschat.reloading import (
     settings_reader,
     with_absolute_paths,
 )
+from kschat.repeated_log import RepeatedLog
 from kschat.server import Server
 from kschat.settings import (
     ENDPOINTS,
@@ -301,7 +302,7 @@ def make_service(
         push=push,
         authorizer=asker,
     )
-    webhook = _make_webhook(config, reactor, wall=wall, signer=signer)
+    webhook = _make_webhook(config, reactor, wall=wall, signer=signer, repeated=chat.context.repeated)
     consumers: list[Consumer] = [] if webhook is None else [webhook]
     if push is not None:
         consumers.append(_make_push_consumer(config, push, chat))
@@ -427,7 +428,9 @@ def _hooks_settings(config: Config) -> HooksSettings:
     )
 
 
-def _make_webhook(config: Config, reactor: Any, *, wall: WallClock, signer: Signer) -> Webhook | None:
+def _make_webhook(
+    config: Config, reactor: Any, *, wall: WallClock, signer: Signer, repeated: RepeatedLog
+) -> Webhook | None:
     if not config.hooks_url:
         return None
     try:
@@ -443,7 +446,8 @@ def _make_webhook(config: Config, reactor: Any, *, wall: WallClock, signer: Sign
         )
     except AddressError as error:
         raise ConfigError(str(error)) from None
-    return Webhook(client, config.hooks_url, frozenset(config.hooks_events), wall)
+    types = frozenset(config.hooks_events)
+    return Webhook(client, config.hooks_url, types=types, wall=wall, repeated=repeated)
 
 
 def _make_push_consumer(config: Config, push: PushClient, chat: Chat) -> PushConsumer:
