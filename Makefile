@@ -11,8 +11,8 @@ CODE := kschat tests tools attack chaos fuzz examples $(if $(wildcard bench/*.py
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
-.PHONY: audit lock dist
-.PHONY: run test unit lint types format docs pictures site bench bench-page bench-admin chaos rolling attack differential fuzz conformance compatibility clean
+.PHONY: run test unit lint types format docs pictures site bench bench-page bench-admin chaos rolling attack differential fuzz \
+	conformance compatibility dist audit lock clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
@@ -103,19 +103,20 @@ conformance: $(VENV)/.dev
 compatibility: $(VENV)/.dev system-packages node peers
 	$(BIN)/python -m tests.compatibility
 
-# In dist/: the wheel, the sdist, and what is in them with its packages, as CycloneDX has it (SBOM).
+# In dist/: the wheel, the sdist, and the list of their packages (SBOM) in the format of CycloneDX.
 dist: $(VENV)/.dev
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON \
 		--output-file dist/kschat.cdx.json deploy/container/requirements.lock
 
-# Known faults of the locked packages, which needs the network; and that each file says its licence.
+# The licence of each file, and known vulnerabilities of the locked packages, which needs the network.
 audit: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[audit]'
 	$(BIN)/reuse lint
 	$(BIN)/pip-audit --require-hashes --disable-pip --requirement deploy/container/requirements.lock
 
-# Versions and hashes of the packages of the image (deploy/container/).
+# The newest versions of the image's packages, with their hashes, into the lock files of deploy/container/.
 lock: $(VENV)/.dev
 	$(BIN)/python tools/make_lock.py
 

@@ -1,4 +1,4 @@
-"""The source of an earlier version, out of the version control, for daemons that run it beside those of this one."""
+"""The source of an earlier version, from Git, for daemons that run it beside those of this one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from typing import Final
 
 from tests.support.launch import REPOSITORY
 
-#: While no version is released: how many merges ago the tree is that stands for one. It has to know the settings of the
-#: run.
+#: While no version is released, the tree of this number of merges ago is used. It must know the settings of the run.
 BACK: Final = 20
 
 
@@ -30,14 +29,16 @@ class Version:
 
     Attributes:
         root: where its source is, until ``forget``.
-        text: what the version says of itself, and its commit.
+        text: its version number and its commit.
     """
 
     def __init__(self, name: str) -> None:
         commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").decode().strip()
         self.root = Path(tempfile.mkdtemp(prefix="kschat-version-"))
-        parts = ("kschat", "twisted", "templates", "static")
-        with tarfile.open(fileobj=io.BytesIO(_git("archive", commit, "--", *parts))) as archive:
+        parts = ("kschat", "twisted", "templates", "static", "admin")
+        # An older version may lack some, for which ``git archive`` would fail.
+        there = _git("ls-tree", "--name-only", "-z", commit, "--", *parts).decode().strip("\0").split("\0")
+        with tarfile.open(fileobj=io.BytesIO(_git("archive", commit, "--", *there))) as archive:
             archive.extractall(self.root, filter="data")
         found = re.search(r'__version__ = "([^"]+)"', (self.root / "kschat" / "__init__.py").read_text("utf-8"))
         self.text = f"{found[1] if found else 'unknown'} ({commit[:12]})"

@@ -3,8 +3,9 @@
 Firebase Cloud Messaging (HTTP v1) carries them. Which devices a user has, your app tells your back end; here that is a
 file of JSON, {"alice": ["a device's token", …]}, which is read again for each webhook.
 
-    python examples/fcm.py --secret hook.secret --devices devices.json --account service-account.json --port 8099
-    twistd kschat … --hooks-url http://127.0.0.1:8099/ --hooks-events message.undelivered
+    python examples/fcm.py --secret hooks.secret --devices devices.json --account service-account.json --port 8099
+    twistd kschat … --hooks-url http://127.0.0.1:8099/ --hooks-secret-file hooks.secret \
+        --hooks-events message.undelivered
 
 Needs PyJWT (`pip install "pyjwt[crypto]"`), and beside it the standard library alone. A webhook is answered with 200
 when all its notifications were sent; with 503 the daemon sends it again later.
@@ -97,7 +98,12 @@ class Sender:
     def _send(self, user: str, device: str, message: dict[str, Any]) -> bool:
         """Whether it is done; what is refused for good is done too."""
         try:
-            headers = {"Authorization": f"Bearer {self._account.token()}", "Content-Type": "application/json"}
+            token = self._account.token()
+        except OSError as error:  # a status, too: it says nothing of the device
+            print(f"Google gives no access token: {error}", file=sys.stderr)
+            return False
+        try:
+            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
             request = urllib.request.Request(self._url, json.dumps({"message": message}).encode(), headers)
             with urllib.request.urlopen(request, timeout=PATIENCE):
                 return True
@@ -191,7 +197,7 @@ class Receiver(BaseHTTPRequestHandler):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Webhooks of kschat to Firebase Cloud Messaging")
-    parser.add_argument("--secret", required=True, help="the file of the daemon's setting hooks_secret")
+    parser.add_argument("--secret", required=True, help="the file of the daemon's setting hooks_secret_file")
     parser.add_argument("--devices", required=True, help="JSON: a list of device tokens for each user")
     parser.add_argument("--account", required=True, help="the JSON key of a service account that may send")
     parser.add_argument("--fcm", default=FCM, help="where FCM is")

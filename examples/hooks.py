@@ -28,8 +28,8 @@ def verify(secrets: list[bytes], headers: Message, body: bytes) -> bool:
     if not timestamp.isdigit() or abs(time.time() - int(timestamp)) > TOLERANCE:
         return False
     signed = f"{id_}.{timestamp}.".encode() + body
-    expected = [base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest()).decode() for secret in secrets]
-    given = [part.removeprefix("v1,") for part in headers.get("webhook-signature", "").split(" ")]
+    expected = [base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest()) for secret in secrets]
+    given = [part.removeprefix("v1,").encode() for part in headers.get("webhook-signature", "").split(" ")]
     return any(hmac.compare_digest(one, other) for one in given for other in expected)
 
 
@@ -37,6 +37,7 @@ class Receiver(BaseHTTPRequestHandler):
     """Answers each request. Answer soon: do what takes long afterwards."""
 
     secrets: list[bytes]
+    timeout = 10  # seconds: one request after another is read, and none may hold up the others for ever
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -58,7 +59,9 @@ class Receiver(BaseHTTPRequestHandler):
 def main(path: str, port: str = "8000") -> None:
     lines = [line.strip() for line in Path(path).read_text().splitlines()]
     server = HTTPServer(("127.0.0.1", int(port)), Receiver)
-    Receiver.secrets = [base64.b64decode(line.removeprefix("whsec_")) for line in lines if line.startswith("whsec_")]
+    Receiver.secrets = [
+        base64.b64decode(line.removeprefix("whsec_")) for line in lines if line and not line.startswith("#")
+    ]
     print(f"waiting for events at http://127.0.0.1:{server.server_port}/", flush=True)
     server.serve_forever()
 

@@ -1,7 +1,7 @@
-"""What each of several daemons is told that ``kschat run`` starts, and the ports that they share.
+"""The command line of each daemon that ``kschat run`` starts, and the ports that the daemons share.
 
-All accept from one socket, which the parent opens and hands over as systemd would (sd_listen_fds(3)). What a daemon
-needs for itself gets a port of its own.
+All accept from one socket, which the parent opens and hands over as systemd would (sd_listen_fds(3)). The ports for
+operators and for the other daemons are each daemon's own.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from kschat.front.backlog import system_backlog, with_backlog
 from kschat.front.bindable import endpoint_fault, reason
 from kschat.settings import Config, ConfigError
 
-#: The most processes: more than cores are of no use.
+#: The most processes. More processes than cores do not help.
 MAX_PROCESSES: Final = 256
 
-#: The port in an endpoint, and in the URL of peers.
-_PORT: Final = re.compile(r"(?<![^:])((?:port=)?)(\d{1,5})(?=[:/]|$)")
+#: The port in an endpoint, and in the URL of peers. (An endpoint has ``\:`` for each colon of an IPv6 address.)
+_PORT: Final = re.compile(r"(?<![^:])(?<!\\:)((?:port=)?)(\d{1,5})(?=[:/]|$)")
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``kschat run`` was asked for.
+    """The options of ``kschat run``.
 
     Attributes:
-        count: of processes.
-        logfile: where they log to; "": to standard output.
+        count: number of processes.
+        logfile: the log file; "": standard output.
         arguments: the settings of the command line, as options.
     """
 
@@ -56,7 +56,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
         if path and number is not None:
             path = str(Path(path).with_stem(f"{Path(path).stem}-{number}"))
         twistd = ["-n", "--pidfile=", *([f"--logfile={path}"] if path else [])]
-        # -P: modules of the directory in which it is started are none of ours.
+        # -P: no module is imported from the working directory.
         return [
             *(sys.executable, "-P", "-m", "kschat.worker", str(parent)),
             *(*twistd, "kschat", *self.arguments, *more),
@@ -64,7 +64,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Holder:
-    """Stands where an endpoint expects the reactor, and opens its socket without accepting from it."""
+    """Takes the place of the reactor for an endpoint: opens its socket, and accepts no connection."""
 
     def __init__(self) -> None:
         self.socket: socket.socket | None = None
@@ -86,7 +86,7 @@ class _Holder:
         self._keep(socket.fromfd(fileDescriptor, addressFamily, socket.SOCK_STREAM))
 
     def _keep(self, one: socket.socket) -> None:
-        # All processes are told of a connection, and all but one find that it was taken.
+        # Each connection wakes all processes; all but one then find nothing to accept.
         one.setblocking(False)
         self.socket = one
 
@@ -107,7 +107,7 @@ def held(name: str, description: str) -> socket.socket:
         endpoint = serverFromString(holder, with_backlog(description, system_backlog()))
         endpoint.listen(Factory()).addErrback(failures.append)
     except AttributeError:
-        pass  # it would listen in another way
+        pass  # it needs another method of the reactor, such as listenUNIX
     except Exception as error:  # noqa: BLE001 - each kind of endpoint raises what it likes
         raise ConfigError(f"{name}: {description!r} cannot be used: {endpoint_fault(error)}") from None
     if failures and failures[0].check(CannotListenError) is not None:
@@ -122,13 +122,13 @@ def held(name: str, description: str) -> socket.socket:
 
 
 def adopted(description: str, one: socket.socket, index: int) -> str:
-    """How a process is told to use a socket that it is handed over."""
+    """The endpoint by which a process uses a socket that was handed over."""
     proxied = "haproxy:" if description.startswith("haproxy:") else ""
     return f"{proxied}systemd:domain={'INET6' if one.family == socket.AF_INET6 else 'INET'}:index={index}"
 
 
 def numbered(name: str, text: str, number: int) -> str:
-    """An endpoint or URL with a port of its own for each process: the port and the process's number, from 0, added.
+    """An endpoint or URL with a port for each process: the number of the process, from 0, added to the port.
 
     Raises:
         ConfigError: it has no port.
@@ -144,13 +144,13 @@ def numbered(name: str, text: str, number: int) -> str:
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What the processes have in common, and what each has of its own.
+    """The sockets that the processes share, and the options of each process.
 
     Attributes:
         sockets: to hand over, in order.
         options: of each process, beside those of the command line.
-        environ: variables that they all get.
-        reserved: holds ports that processes are to listen at.
+        environ: variables for all of them.
+        reserved: sockets that keep the ports for the other daemons.
     """
 
     sockets: tuple[socket.socket, ...]
@@ -171,14 +171,14 @@ def check(config: Config, launch: Launch) -> None:
     if not config.amqp:
         raise ConfigError(
             f"processes: {launch.count} processes act as one through RabbitMQ and Redis alone: give amqp, redis and "
-            "the store redis (or amqp and the store none), or leave out --processes"
+            "the store redis or postgresql://… (or amqp and the store none), or leave out --processes"
         )
     if config.control:
         raise ConfigError("control: several processes cannot share a control socket: leave it out")
 
 
 def make_plan(config: Config, launch: Launch) -> Plan:
-    """Open what the processes share, and say what each is told. Raises ConfigError."""
+    """Open the shared sockets, and give each process its options. Raises ConfigError."""
     check(config, launch)
     numbers = range(launch.count)
     options: list[list[str]] = [[] for _ in numbers]
@@ -210,10 +210,10 @@ def make_plan(config: Config, launch: Launch) -> Plan:
 
 
 def _reserved() -> socket.socket:
-    """A port of this machine that no other program gets, and one process at a time can listen at.
+    """A free port of this machine, kept for one process at a time.
 
-    It is bound and does not listen: Linux then lets another socket with SO_REUSEADDR, as Twisted's, be bound to it and
-    listen, and refuses connections while there is none.
+    The socket is bound and does not listen. Linux lets another socket with SO_REUSEADDR, as Twisted's have it, bind to
+    the same port and listen; until then it refuses connections. No other program gets the port.
     """
     one = socket.socket()
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

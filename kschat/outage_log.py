@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from twisted.logger import Logger, LogLevel
 
+from kschat.repeated_log import RepeatedLog
+
 #: Reasons that are logged in one outage.
 MAX_REASONS: Final = 20
 
@@ -19,10 +21,14 @@ class OutageLog:
         log: the owner's.
         level: of what is logged.
         name: what it is about; ``{name}`` in the lines.
+        repeated: gathers the lines of something that strangers can make fail again and again; None for nothing like it.
     """
 
-    def __init__(self, log: Logger, level: Any = LogLevel.error, name: str = "") -> None:
+    def __init__(
+        self, log: Logger, level: Any = LogLevel.error, name: str = "", *, repeated: RepeatedLog | None = None
+    ) -> None:
         self.name = name
+        self._repeated = repeated
         self._log = log
         self._level = level
         self._logged: dict[str, None] = {}
@@ -48,7 +54,19 @@ class OutageLog:
         self._down.add(part)
         if reason not in self._logged and len(self._logged) < MAX_REASONS:
             self._logged[reason] = None
-            self._log.emit(self._level, text, reason=reason, name=self.name, **fields)
+            self._emit(self._level, text, reason=reason, name=self.name, **fields)
+
+    def back(self, text: str, **fields: object) -> None:
+        """It can be used. If a reason was logged, ``text`` is the line that says so, with ``{name}`` and ``fields``."""
+        if self.is_open:
+            self._emit(LogLevel.info, text, name=self.name, **fields)
+        self.up()
+
+    def _emit(self, level: Any, text: str, **fields: Any) -> None:
+        if self._repeated is None:
+            self._log.emit(level, text, **fields)
+        else:
+            self._repeated.emit(self._log, text, level=level, **fields)
 
     def up(self, part: object = None) -> bool:
         """Something, or a part of it, can be used. Whether all of it can; then the reasons are forgotten.

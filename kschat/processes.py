@@ -1,13 +1,13 @@
 """Several daemons on one port without systemd and without a proxy: ``kschat run --processes N``.
 
-The parent serves nobody. It opens the port for clients, which all daemons accept from, so that no connection is refused
-or lost while one of them restarts. It starts a daemon again that has ended, and kills one that does not answer. It
+The parent serves no client. It opens the port for clients, which all daemons accept from, so that no connection is
+refused or lost while one of them restarts. It restarts a daemon that has ended, and kills one that does not answer. It
 passes signals on::
 
     SIGTERM, SIGINT   all daemons drain and end, then the parent
     SIGHUP            all read settings, keys and certificates again
-    SIGUSR1           all begin another log file
-    SIGUSR2           the daemons are restarted one by one: each drains, and serves again before the next one is told
+    SIGUSR1           all open a new log file
+    SIGUSR2           the daemons are restarted one by one: each drains, and serves again before the next one ends
 
 The daemons act as one through RabbitMQ and Redis, and forward requests of polling clients to each other.
 """
@@ -19,6 +19,7 @@ import os
 import secrets
 import signal
 import socket
+import struct
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol
@@ -40,17 +41,20 @@ from kschat.settings import Config, ConfigError
 FIRST_DELAY: Final = 0.5
 MAX_DELAY: Final = 30.0
 
-#: Seconds that a daemon has to serve before its end counts as the first one again.
+#: Seconds of service after which the next end of a daemon counts as its first one.
 STABLE: Final = 60.0
 
-#: Seconds without a sign of life after which a daemon that has served is killed. It gives one at least twice as often.
+#: Seconds without a report after which a daemon that has served is killed. It reports at least twice in that time.
 WATCHDOG: Final = 30.0
 
-#: Seconds within which a daemon has to serve that was restarted by SIGUSR2; else the others are left as they are.
+#: Seconds within which a daemon that SIGUSR2 restarts has to serve; else the others are not restarted.
 START_PATIENCE: Final = 60.0
 
 #: Bytes that are read of a report.
 MAX_REPORT: Final = 4096
+
+#: Process, user and group of the sender of a report, in the message SCM_CREDENTIALS (unix(7)).
+_CREDENTIALS: Final = struct.Struct("3i")
 
 #: The first descriptor that is handed over (sd_listen_fds(3)).
 _FIRST_DESCRIPTOR: Final = 3
@@ -66,20 +70,21 @@ class Running(Protocol):
 
 
 class Member(ProcessProtocol):
-    """One of the daemons, over all its lives.
+    """One of the daemons, across its restarts.
 
     Args:
         number: of the process, from 0.
-        ended: called at the end of each life, with what ended it.
+        ended: called each time that its process ends, with the reason.
 
     Attributes:
-        running: its process; None between two lives.
+        running: its process; None if it has ended.
         served: when it began to serve; None before.
-        delay: seconds until it is started again, should it end by itself.
+        delay: seconds until it is started again after it has ended by itself.
         restart: the call that will start it again.
-        watchdog: the call that will kill it, unless it gives a sign of life.
+        watchdog: the call that will kill it, unless it reports before.
         waiting: fires once it serves or has ended.
         told: whether it was told to end.
+        missed: signals that it gets once it serves.
     """
 
     def __init__(self, number: int, ended: Callable[[Member, Failure], None]) -> None:
@@ -92,6 +97,7 @@ class Member(ProcessProtocol):
         self.watchdog: IDelayedCall | None = None
         self.waiting: Deferred[bool] | None = None
         self.told = False
+        self.missed: set[signal.Signals] = set()
 
     def processEnded(self, reason: Failure) -> None:
         """See ``ProcessProtocol``."""
@@ -149,16 +155,20 @@ class Processes:
     def start(self) -> None:
         """Start all."""
         for member in self._members:
-            self._start(member)
+            if not self._ending:  # one before it could not be started
+                self._start(member)
 
     def lives(self, number: int, serves: bool) -> None:
-        """A process has given a sign of life; ``serves``: it says that it serves."""
+        """A process has reported; ``serves``: it reports that it serves."""
         member = self._members[number]
         if member.running is None:
-            return  # its last words
+            return  # its last report
         if serves and member.served is None:
             member.served = self._clock.seconds()
             member.watchdog = self._clock.callLater(WATCHDOG, self._kill, member)
+            for missed in member.missed:
+                member.send(missed)
+            member.missed.clear()
             member.changed(True)
         elif member.watchdog is not None:
             member.watchdog.reset(WATCHDOG)
@@ -172,9 +182,12 @@ class Processes:
         return f"{'Closing' if self._ending else 'Serving'}: {serving} of {len(self._members)} processes"
 
     def forward(self, number: signal.Signals) -> None:
-        """Pass a signal on."""
+        """Pass SIGHUP or SIGUSR1 on. It would end a process that does not handle it yet, which so gets it later."""
         for member in self._members:
-            member.send(number)
+            if member.served is None:
+                member.missed.add(number)
+            else:
+                member.send(number)
 
     def stop(self, number: signal.Signals) -> None:
         """End all, and call ``done``. Another call passes the signal on again."""
@@ -184,13 +197,14 @@ class Processes:
                 if member.restart is not None:
                     member.restart.cancel()
                     member.restart = None
-        self.forward(number)
+        for member in self._members:
+            member.send(number)
         self._look()
 
     async def roll(self) -> None:
         """Restart the daemons one by one."""
         if self._ending or self._rolling or not self.ready.called:
-            self.log.warn("the processes are not restarted: they are about to start, restart or end")
+            self.log.warn("the processes are not restarted: they are starting, restarting or ending")
             return
         self._rolling = True
         try:
@@ -202,7 +216,7 @@ class Processes:
             self._rolling = False
 
     async def _replace(self, member: Member) -> bool:
-        """End a daemon and start it again; whether it serves and the next one is to follow."""
+        """Restart a daemon. Returns whether it serves, so that the next one may be restarted."""
         self.log.info("process {number} is restarted", number=member.number)
         member.told = True
         if member.restart is not None:
@@ -245,7 +259,7 @@ class Processes:
         elif member.told:
             pass  # ``_replace``, which is told below, starts it again
         elif not self.ready.called:
-            # The others would end for the same reason: it has said so.
+            # The others would end for the same reason, which is in its log.
             self.log.error("process {number} ended before it served", number=member.number)
             self._status = 1
             self.stop(signal.SIGTERM)
@@ -269,16 +283,18 @@ class Processes:
 
 @implementer(IReadDescriptor)
 class Notifications:
-    """Receives what a daemon reports, as it would to systemd. See ``kschat.notify``.
+    """Receives the reports of a daemon, which sends them as to systemd. See ``kschat.notify``.
 
     Args:
-        address: of the socket, in Linux's namespace for such names, so that no file has to be made; without the ``@``.
+        address: of the socket, in Linux's abstract namespace, which needs no file; without the ``@``. All users of
+            the machine can send to it, so that reports of other users are ignored.
         lives: called for each report, with whether it says that the daemon serves.
     """
 
     def __init__(self, address: str, lives: Callable[[bool], object]) -> None:
         self._lives = lives
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._socket.bind(f"\0{address}")
 
     def fileno(self) -> int:
@@ -288,10 +304,13 @@ class Notifications:
     def doRead(self) -> None:
         """Read one report; the reactor calls again if there are more."""
         with contextlib.suppress(BlockingIOError):
-            self.heard(self._socket.recv(MAX_REPORT))
+            report, beside, *_ = self._socket.recvmsg(MAX_REPORT, socket.CMSG_SPACE(_CREDENTIALS.size))
+            for _, kind, data in beside:
+                if kind == socket.SCM_CREDENTIALS and _CREDENTIALS.unpack(data)[1] == os.getuid():
+                    self.heard(report)
 
     def heard(self, report: bytes) -> None:
-        """The daemon says something."""
+        """Pass on what a report says."""
         self._lives(b"READY=1" in report.split(b"\n"))
 
     def logPrefix(self) -> str:
@@ -308,15 +327,15 @@ def run(config: Config, launch: Launch, environ: Mapping[str, str], reactor: Any
 
     Args:
         config: their settings, which are in order.
-        launch: how many, and what they are told.
-        environ: ours.
-        reactor: the real one.
+        launch: how many, and their options.
+        environ: of this process.
+        reactor: Twisted's.
 
     Returns:
         The exit status.
 
     Raises:
-        ConfigError: they cannot be started so.
+        ConfigError: they cannot be started with these settings.
     """
     plan = make_plan(config, launch)
     try:

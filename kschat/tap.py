@@ -85,6 +85,7 @@ from kschat.reloading import (
     settings_reader,
     with_absolute_paths,
 )
+from kschat.repeated_log import RepeatedLog
 from kschat.server import Server
 from kschat.settings import (
     ENDPOINTS,
@@ -150,7 +151,7 @@ def makeService(options: Options) -> IService:
         if kind.look is not None:
             kind.look(argument)
     except StoreUnavailable as error:
-        # The daemon runs on, and tries again; but who starts it looks here, and a log that begins well deceives.
+        # The daemon starts and retries. The operator looks at standard error, and would take silence for success.
         sys.stderr.write(f"kschat: store: {config.store} can't be used: {error}; Send is refused until it can\n")
     reloading = service.getServiceNamed(Reloading.name)
     reloading.watch(given, settings_reader(options.given(), os.environ))
@@ -301,7 +302,7 @@ def make_service(
         push=push,
         authorizer=asker,
     )
-    webhook = _make_webhook(config, reactor, wall=wall, signer=signer)
+    webhook = _make_webhook(config, reactor, wall=wall, signer=signer, repeated=chat.context.repeated)
     consumers: list[Consumer] = [] if webhook is None else [webhook]
     if push is not None:
         consumers.append(_make_push_consumer(config, push, chat))
@@ -427,7 +428,9 @@ def _hooks_settings(config: Config) -> HooksSettings:
     )
 
 
-def _make_webhook(config: Config, reactor: Any, *, wall: WallClock, signer: Signer) -> Webhook | None:
+def _make_webhook(
+    config: Config, reactor: Any, *, wall: WallClock, signer: Signer, repeated: RepeatedLog
+) -> Webhook | None:
     if not config.hooks_url:
         return None
     try:
@@ -443,7 +446,8 @@ def _make_webhook(config: Config, reactor: Any, *, wall: WallClock, signer: Sign
         )
     except AddressError as error:
         raise ConfigError(str(error)) from None
-    return Webhook(client, config.hooks_url, frozenset(config.hooks_events), wall)
+    types = frozenset(config.hooks_events)
+    return Webhook(client, config.hooks_url, types=types, wall=wall, repeated=repeated)
 
 
 def _make_push_consumer(config: Config, push: PushClient, chat: Chat) -> PushConsumer:
@@ -528,7 +532,7 @@ def _rate_settings(config: Config) -> RateSettings:
 
 
 def _parts(chat: Chat, key_client: JwksClient | None) -> dict[str, bool]:
-    """Whether each of what a daemon stands on can be used."""
+    """Whether each service that the daemon needs can be used."""
     keys = {} if key_client is None else {"the keys of tokens": key_client.up}
     return keys | {
         "the store": bool(chat.context.store.up),
@@ -728,7 +732,7 @@ def _make_ops(
     hooks: Hooks | None,
     wall: WallClock,
 ) -> dict[str, Resource]:
-    """What is for operators, by its name."""
+    """The resources for operators, by their names."""
 
     def numbers() -> dict[str, int]:
         return {
@@ -757,7 +761,10 @@ def _make_ops(
             "ask_in_flight": ("Questions that the back end has not answered.", asker.in_flight),
             "ask_waiting": ("Questions that wait to be sent.", asker.waiting),
             "ask_held": ("Messages that wait to be allowed.", approvals.held),
-            "ask_open": ("Whether the back end is left alone, since it did not answer: 1, or 0.", float(asker.is_open)),
+            "ask_open": (
+                "Whether the breaker is open, since the back end did not answer: 1, or 0.",
+                float(asker.is_open),
+            ),
         }
 
     def gauges() -> dict[str, tuple[str, float]]:

@@ -1,4 +1,4 @@
-"""Where a daemon begins that ``kschat run`` starts: ``python -m kschat.worker PARENT ARGUMENTS…``.
+"""The main program of a daemon that ``kschat run`` starts: ``python -m kschat.worker PARENT ARGUMENTS…``.
 
 ``ARGUMENTS`` are twistd's. ``PARENT`` is the id of the process that started this one; 0 if this is the process of
 ``kschat run`` itself.
@@ -19,8 +19,8 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def end_with(parent: int) -> None:
-    """Let this process get SIGTERM when its parent ends, however that ends. It exits if the parent has ended."""
-    with contextlib.suppress(OSError, AttributeError):  # no Linux
+    """Make the kernel send SIGTERM to this process when its parent ends. Exit if the parent has ended already."""
+    with contextlib.suppress(OSError, AttributeError):  # not Linux
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         raise SystemExit(1)
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
         # Ctrl-C is for the parent, which passes it on.
         os.setpgid(0, 0)
         end_with(parent)
-        # Known in this process only (sd_listen_fds(3)); before anything of Twisted is imported, which reads it.
+        # Only this process knows its id (sd_listen_fds(3)). Twisted reads the variable when it is imported.
         os.environ["LISTEN_PID"] = str(os.getpid())
     sys.argv = ["twistd", *arguments[1:]]
     from twisted.scripts.twistd import run

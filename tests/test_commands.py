@@ -474,6 +474,11 @@ class Made(SynchronousTestCase):
         }
         self.assertEqual(set(made), there)
 
+    def test_the_page_has_no_code_within_code(self) -> None:
+        """Options are set as code, but not a second time in a command line that is code as a whole."""
+        page = (ROOT / "docs" / "commands.md").read_text("utf-8")
+        self.assertIn("as `twistd -n --pidfile= kschat` does. With `--processes`, runs several", page)
+
     def test_each_command_has_a_help_with_its_options_and_statuses(self) -> None:
         for name, definition in DEFINITIONS.items():
             text = definition.help()

@@ -4,6 +4,7 @@ Each goes into a virtual environment of its own that sees the packages of the ru
 needed, and is used from a directory that has nothing to do with the checkout.
 """
 
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -156,6 +157,29 @@ class TestInstalls(PackagingTestCase):
         # It must not lean on the directory that it came from.
         shutil.rmtree(self.source)
         self.assert_works(programs, programs.parent)
+
+    def test_the_commands_of_the_image_install_it_where_nothing_builds(self):
+        """Those of the Containerfile that need no network, at other paths. The image has neither pip nor setuptools."""
+        text = re.sub(r"(?m)^ *#.*\n", "", (ROOT / "deploy" / "container" / "Containerfile").read_text("utf-8"))
+        (line,) = re.findall(r"(?m)^RUN (.* /src .*)$", text.replace("\\\n", " "))
+        build, image = self.place / "build" / "bin", self.place / "image"
+        build.mkdir(parents=True)
+        (build / "pip").write_text(f'#!/bin/sh\nexec {sys.executable} -m pip "$@"\n')
+        (build / "pip").chmod(0o755)
+        checked(sys.executable, "-m", "venv", "--without-pip", str(image), cwd=self.place)
+        commands = [one.strip() for one in line.split("&&") if "twistd" not in one]
+        for path, there in (
+            ("/opt/build", build.parent),
+            ("/opt/kschat", image),
+            ("/src", self.source),
+            ("/wheels", self.place / "wheels"),
+        ):
+            commands = [re.sub(rf"(?<=\s){path}(?=[/\s]|$)|^{path}", str(there), one) for one in commands]
+        checked("sh", "-e", "-c", "\n".join(commands), cwd=self.elsewhere)
+        installed = names_below(image)
+        for name in ("bin/kschat", "kschat/__init__.py", "kschat/admin/index.html", "twisted/plugins/kschat_plugin.py"):
+            self.assertTrue(any(one.endswith(name) for one in installed), name)
+        self.assertFalse(any("/setuptools/" in one for one in installed))
 
     def test_an_editable_install_works(self):
         programs = self.environment()

@@ -153,6 +153,30 @@ class TestProcesses(SynchronousTestCase):
         self.processes.forward(signal.SIGHUP)
         self.assertEqual([one.signals for one in self.started], [["HUP"], ["HUP"], []])
 
+    def test_one_that_starts_gets_a_signal_once_it_handles_it(self) -> None:
+        self.start()
+        self.started[1].end(1)
+        self.processes.forward(signal.SIGHUP)
+        self.clock.advance(FIRST_DELAY)
+        for number in (signal.SIGUSR1, signal.SIGUSR1, signal.SIGHUP):
+            self.processes.forward(number)
+        self.assertEqual(self.started[3].signals, [], "either would end it")
+        self.serve(3)
+        self.assertEqual(sorted(self.started[3].signals), ["HUP", "USR1"])
+        self.processes.lives(1, True)
+        self.assertEqual(len(self.started[3].signals), 2)
+        # An end is for all, also before they serve.
+        self.started[0].end(1)
+        self.clock.advance(FIRST_DELAY)
+        self.processes.stop(signal.SIGTERM)
+        self.assertEqual(self.started[-1].signals, ["TERM"])
+
+    def test_none_is_started_after_one_that_cannot_be(self) -> None:
+        full = OSError(11, "Resource temporarily unavailable")
+        with mock.patch.object(self.processes, "_launch", side_effect=full) as launch:
+            self.processes.start()
+        self.assertEqual((launch.call_count, self.statuses), (1, [1]))
+
     def roll(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self.processes.roll())
 
@@ -239,6 +263,11 @@ class TestProcesses(SynchronousTestCase):
             manager.tell(report)
             notifications.doRead()
         self.assertEqual(heard, [False, False, False, True])
+        # The address is not secret: reports of other users are ignored.
+        manager.tell("READY=1")
+        with mock.patch.object(os, "getuid", return_value=os.getuid() + 1):
+            notifications.doRead()
+        self.assertEqual(len(heard), 4)
 
     def test_one_that_does_not_answer_is_killed_and_started_again(self) -> None:
         self.start()
@@ -322,6 +351,8 @@ class TestPlan(SynchronousTestCase):
         self.assertNotIn("KSCHAT_PEER_SECRET", plan.environ)
         self.assertEqual(numbered("ops_listen", "tcp:0:interface=127.0.0.1", 3), "tcp:0:interface=127.0.0.1")
         self.assertEqual(numbered("ops_listen", "ssl:9100:privateKey=1.pem", 1), "ssl:9101:privateKey=1.pem")
+        six = r"tcp6:interface=\:\:1:port=9100"
+        self.assertEqual(numbered("ops_listen", six, 2), r"tcp6:interface=\:\:1:port=9102")
         error = self.assertRaises(ConfigError, numbered, "ops_listen", "unix:/run/1", 1)
         self.assertIn("ops_listen: 'unix:/run/1' has no port", str(error))
 

@@ -163,6 +163,12 @@ class TestWarnings(SynchronousTestCase):
         for url in ("amqp://a:5672,[::1]:5672/v", "amqp://a,b:5672"):
             self.assertEqual(self.warned(relay, amqp=url), [], url)
 
+    def test_a_password_in_the_url_of_a_store(self) -> None:
+        for url in ("postgresql://u:p@h/d", "postgresql://u@h/d?password=p", "postgresql:///d?user=u&password=p"):
+            (said,) = self.warned({"KSCHAT_SECRET": SECRET}, store=url)
+            self.assertTrue(said.startswith("store: other users of this machine can read it"), said)
+        self.assertEqual(self.warned({"KSCHAT_SECRET": SECRET}, store="postgresql://u@h/d"), [])
+
     def test_check_config_says_them_and_succeeds(self) -> None:
         path = self.file("secret", "secret" * 6, 0o644)
         output, errors = io.StringIO(), io.StringIO()

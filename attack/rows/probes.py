@@ -46,7 +46,7 @@ def rebinding(attack: Attack) -> None:
 
 
 def hosts(attack: Attack) -> None:
-    """Requests whose Host is missing, stands twice, or is none."""
+    """Requests without a Host, with one, with two, and with one that is not valid."""
     for name, lines in (
         ("none", ()),
         ("one", ("Host: x",)),

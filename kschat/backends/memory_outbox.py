@@ -18,7 +18,9 @@ from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Stored
 from kschat.chat.mids import number_of
 from kschat.chat.outbox import (
+    MAX_DROPPED,
     MAX_JOINS,
+    MAX_PLACES,
     Backlog,
     Commit,
     Event,
@@ -138,8 +140,15 @@ class MemoryOutbox:
         found = self._messages(self._position, int(upto), limit)
         if not found:
             return succeed(LogPage((), upto if int(upto) > self._position else None))
-        listed = [_logged(stored) for stored in found if not is_update(stored.message)]
-        return succeed(LogPage(listed, str(number_of(found[-1].message.mid))))
+        listed: list[Logged] = []
+        last, places = found[0], 0
+        for last in found:
+            if not is_update(last.message):
+                listed.append(_logged(last))
+                places += len(last.places)
+                if places >= MAX_PLACES:
+                    break
+        return succeed(LogPage(listed, str(number_of(last.message.mid))))
 
     def joins(self, limit: int) -> Deferred[list[Join]]:
         return succeed(list(islice(self._joins, limit)))
@@ -182,12 +191,14 @@ class MemoryOutbox:
         for one in (*commit.waiting, *waiting):
             self._told[one.user] = one.told
             self._look.set(one.user, one.due)
+        added = 0
         for consumer, events in commit.events.items():
+            added += len(events)
             for event in events:
                 self._given += 1
                 self._rows[self._given] = _Row(consumer, event)
                 self._due.setdefault(consumer, _Schedule()).set(self._given, event.at)
-        dropped = max(len(self._rows) - commit.most, 0)
+        dropped = min(max(len(self._rows) - commit.most, 0), MAX_DROPPED + added)
         for number in list(islice(self._rows, dropped)):
             self._drop(number)
         return succeed(dropped)

@@ -191,7 +191,7 @@ class Approvals:
         queue.messages.append(one)
         self._count(queue, 1, message.size)
         if isinstance(asked, Deferred):
-            asked.addCallback(self._decided, one).addErrback(self._failed)
+            asked.addErrback(self._undecided).addCallback(self._decided, one).addErrback(self._failed)
         else:
             one.decision = asked
 
@@ -284,6 +284,11 @@ class Approvals:
             settled, self._settled = self._settled, []
             for fires in settled:
                 fires.callback(None)
+
+    def _undecided(self, failure: Failure) -> Decision:
+        """A fault of ours: the message is refused. Without a decision all that its sender sends would wait for ever."""
+        self._failed(failure)
+        return Decision(False, silent=True)
 
     def _failed(self, failure: Failure) -> None:
         self.log.failure("what a user wants to do could not be decided", failure)

@@ -66,7 +66,7 @@ class Emit(msgspec.Struct, frozen=True, array_like=True, tag="e", gc=False):
 
 
 class EmitToMany(msgspec.Struct, frozen=True, array_like=True, tag="m", gc=False):
-    """The same for the sockets of many users: told once to all daemons, and not once for each user."""
+    """The same for the sockets of many users: published once to all daemons instead of once for each user."""
 
     users: tuple[str, ...]
     body: bytes

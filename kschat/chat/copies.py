@@ -104,7 +104,7 @@ class Spread:
         self._late: deque[_Late] = deque()
         # How many events each socket waits for.
         self._waiting: Counter[ChatSession] = Counter()
-        # Copies that were written at once, since it was looked at last.
+        # Copies that were written at once, since the last reset.
         self._written = 0
 
     def __len__(self) -> int:
@@ -154,7 +154,7 @@ class Spread:
             self._counters.full["copies"] += len(late)
 
     def _count(self, copies: int) -> None:
-        """So many are written at once. (The next turn is asked for only if there are many.)"""
+        """Count copies that are written at once. (The count is reset in the next turn, once it is large.)"""
         before = self._written
         self._written += copies
         if before * 2 <= MAX_WRITES < self._written * 2:

@@ -210,7 +210,7 @@ class RouterUnavailable(Exception):
 
 
 class StoreListener(Protocol):
-    """Who is told what befalls a store (the hub)."""
+    """Is told what happens to a store (the hub)."""
 
     def renewed(self) -> None:
         """The store is another one now: its ``epoch`` is new, and offsets of before mean nothing."""
@@ -264,7 +264,7 @@ class IStore(Interface):
     outbox = Attribute("An IOutbox, if hooks are on; else None, and then nothing is kept for them.")
 
     def attach(listener: StoreListener) -> None:
-        """Say who is told what befalls it. Called once, before all else."""
+        """Set the listener. Called once, before all else."""
 
     def start() -> None:
         """Begin. What is not there yet (a disk, a server) is waited for in the background."""

@@ -25,9 +25,16 @@ from zope.interface import Interface
 #: stores have the messages themselves.)
 MAX_LOG: Final = 20_000
 
+#: Places in inboxes after which a page of the log ends: the deriver looks each of them up.
+MAX_PLACES: Final = 5000
+
 #: Users with marks, and joins, that wait to be looked at.
 MAX_MARKS: Final = 100_000
 MAX_JOINS: Final = 100_000
+
+#: Events that one commit drops, beside as many as it adds. There are more to drop after the operator has lowered the
+#: bound. The store does nothing else meanwhile.
+MAX_DROPPED: Final = 1000
 
 #: Bytes of the note that a consumer may keep with an event.
 MAX_NOTE: Final = 1000
@@ -157,7 +164,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
         waiting: users who were looked at: when to look at them again.
         settled: users who were looked at, and have nothing to wait for.
         events: by consumer.
-        most: events that the queues hold; the oldest are dropped.
+        most: events that the queues hold; the oldest are dropped, up to ``MAX_DROPPED`` more than ``events``.
     """
 
     log: str | None = None
@@ -203,7 +210,10 @@ class IOutbox(Interface):
         """Where the log ends now: what ``log`` takes."""
 
     def log(upto: str, limit: int) -> Deferred[LogPage]:
-        """The oldest messages of the log up to there: ``limit``, or as many as were stored together."""
+        """The oldest messages of the log up to there.
+
+        These are ``limit``, fewer if they have ``MAX_PLACES`` places, or as many as were stored together.
+        """
 
     def joins(limit: int) -> Deferred[list[Join]]:
         """The oldest joins."""

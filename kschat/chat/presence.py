@@ -47,7 +47,7 @@ class Presence:
 
     Attributes:
         interval: see above; it may change.
-        mark: is told each user whose first socket here came, or whose last one went, and users of a daemon that died.
+        mark: called with users whose first socket here came or whose last one went, and with those of a dead daemon.
         blocks: the block lists: a blocked user sees the one who blocks as offline.
     """
 
@@ -393,4 +393,4 @@ class Presence:
 
 
 def _nobody(_: str) -> None:
-    """Nobody wants to know."""
+    """Do nothing."""

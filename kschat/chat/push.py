@@ -45,7 +45,7 @@ class PushSubscription(msgspec.Struct, frozen=True, gc=False):
         """A subscription as a browser gives it, with its keys in their one form.
 
         Raises:
-            PushRefused: the URL is too long or not plain, or a key is none.
+            PushRefused: the URL is too long or not plain ASCII, or a key is not valid.
         """
         if len(endpoint) > MAX_ENDPOINT:
             raise PushRefused(f"endpoint is longer than {MAX_ENDPOINT} characters.")
@@ -60,7 +60,7 @@ class PushSubscription(msgspec.Struct, frozen=True, gc=False):
 
 
 class PushService(Protocol):
-    """Who sends pushes, as the chat sees it.
+    """The sender of pushes, as the chat sees it.
 
     Attributes:
         public_key: the key that browsers subscribe with (``applicationServerKey``), as URL-safe base64.
@@ -79,7 +79,7 @@ def text_of(data: bytes) -> str:
 
 
 def bytes_of(text: str) -> bytes:
-    """What ``text_of`` makes, with padding or without; b"" for what is none."""
+    """The bytes of such a text, with padding or without; b"" if it is not valid."""
     if len(text) > 2 * PUBLIC_KEY_BYTES or not text.isascii():
         return b""
     bare = text.rstrip("=")
@@ -87,7 +87,7 @@ def bytes_of(text: str) -> bytes:
         data = urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
     except ValueError:
         return b""
-    # Python passes over characters that are none of base64's.
+    # Python ignores characters outside the alphabet.
     return data if text_of(data) == bare else b""
 
 

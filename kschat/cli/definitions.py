@@ -106,8 +106,8 @@ _COMMANDS: Final = (
         name="run",
         summary="Run the daemon, or several on one port.",
         text="Runs the daemon in the foreground, as `twistd -n --pidfile= kschat` does. With --processes, runs several "
-        "that act as one and serve one port, and starts each again that ends. SIGTERM and Ctrl-C end all, SIGHUP makes "
-        "all read settings and keys again, SIGUSR1 begins another log file, SIGUSR2 restarts them one by one. "
+        "that act as one and serve one port; one that ends is started again. On SIGTERM and Ctrl-C all stop, on SIGHUP "
+        "all read settings and keys again, on SIGUSR1 all open new log files, on SIGUSR2 they restart one by one. "
         "Process K adds K, from 0, to the ports of ops_listen, peer_listen and peer_url.",
         synopsis="[--processes N] [--logfile FILE] [settings]",
         groups=(
@@ -118,14 +118,14 @@ _COMMANDS: Final = (
                         name="processes",
                         short="n",
                         value="N",
-                        text="How many daemons, or auto: one for each core. More than one need RabbitMQ, and Redis or "
-                        "the store none.",
+                        text="Number of daemons, or auto: one for each core. More than one need RabbitMQ, and Redis "
+                        "unless the store is none.",
                         default="1",
                     ),
                     Option(
                         name="logfile",
                         value="FILE",
-                        text="Log to this file; of several daemons each to its own, FILE with -0, -1 and so on before "
+                        text="Log to this file. Each of several daemons has its own: FILE with -0, -1 and so on before "
                         "its suffix.",
                         is_file=True,
                     ),

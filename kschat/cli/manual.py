@@ -138,4 +138,5 @@ def _section(definition: Definition) -> Iterator[str]:
 
 
 def _markdown(text: str) -> str:
-    return re.sub(r"(?<![`\w])(--[a-z][a-z-]+)", r"`\1`", text).replace("|", "\\|").replace("<", "\\<")
+    options = re.sub(r"`[^`]*`|(?<!\w)--[a-z][a-z-]+", lambda found: f"`{found[0].strip('`')}`", text)
+    return options.replace("|", "\\|").replace("<", "\\<")

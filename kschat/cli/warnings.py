@@ -96,7 +96,7 @@ def _on_a_disk_that_is_emptied(config: Config, environ: Mapping[str, str], backe
 def _has_password(url: str) -> bool:
     # Not by urllib: newer versions of it refuse a list of hosts with an IPv6 address in it.
     who = url.partition("://")[2].rpartition("@")[0]
-    return "/" not in who and bool(who.partition(":")[2])
+    return ("/" not in who and bool(who.partition(":")[2])) or "password=" in url.partition("?")[2]
 
 
 def _files(config: Config, backends: Backends) -> Iterator[tuple[str, Path, bool]]:

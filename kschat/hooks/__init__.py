@@ -1,12 +1,12 @@
-"""What a daemon asks and tells other people's servers, signed by the Standard Webhooks specification.
+"""Requests to other people's servers: questions, events and pushes.
 
-- ``signing``  the secrets, and the signature of a request
+- ``signing``  the secrets, and the signature of a request (Standard Webhooks)
 - ``http``     sends a signed request to the URL of a setting
 - ``asking``   asks an operator's back end whether users may do what they want to
 - ``push``     Web Push: pushes to the browsers of users for whom messages wait
 - ``push_client``  sends one push to a push service; ``push_hosts`` says where it may go
 - ``webpush``  encrypts a push; ``vapid`` signs its request
-- ``breaker``  stops asking a server that does not answer, for a while
+- ``breaker``  a circuit breaker: a server that does not answer gets no requests for a while
 
 Events are made from the store, so that no crash loses one:
 
@@ -15,6 +15,6 @@ Events are made from the store, so that no crash loses one:
 - ``events``     the events: their types, ids and data
 - ``dispatcher`` passes the queued events of one consumer to it, and tries again what failed
 - ``consumer``   what a consumer is
-- ``marks``      tells the store whose sockets came or went on this daemon
+- ``marks``      tells the store which users came or went on this daemon
 - ``webhook``    the consumer that sends events to a URL
 """

@@ -4,16 +4,15 @@ A question is a POST of ``{"type": "ask.join" | "ask.write" | "ask.send", "times
 Webhook. The answer is status 200 with ``{"allow": true}`` or ``{"allow": false, "why": "..."}``; to ``ask.send`` it may
 also have ``msg``, what the message is to say instead. Anything else is no answer, and the default holds.
 
-Nothing waits without bound: a question has a time in all, the wait for its turn included; so many are on their way at
-once, and so many wait, the users in turns. Beyond that, and while the back end is left alone (``breaker``), the default
-holds at once.
+Nothing waits without bound: the time of a question is bounded, the wait for its turn included, and so is the number of
+questions that are unanswered, and of those that wait, the users in turns. Beyond that, and while the breaker is open,
+the default holds at once.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
@@ -32,8 +31,10 @@ from kschat.chat.interfaces import Decision, IAuthorizer
 from kschat.chat.message import Message
 from kschat.counters import Counters
 from kschat.hooks.breaker import Breaker
+from kschat.hooks.http import payload
 from kschat.http_client import HttpAnswer, HttpFault
 from kschat.outage_log import OutageLog
+from kschat.repeated_log import RepeatedLog
 from kschat.wire.errors import ProtocolError
 from kschat.wire.jsontext import mend_surrogates, mend_utf8
 
@@ -45,7 +46,7 @@ SEND: Final = "send"
 #: Answers to ``ask.write`` that are remembered; the oldest are forgotten first.
 MAX_CACHED: Final = 20_000
 
-#: Questions of one user that wait. Beyond it the user is refused, whatever the default: to ask much gets nobody past.
+#: Questions of one user that wait. Beyond it the user is refused, whatever the default: a flood gets nobody past.
 MAX_WAITING_USER: Final = 100
 
 #: Bytes of an answer beside the ``msg`` that it may have.
@@ -58,14 +59,14 @@ _ALLOWED: Final = Decision(True)
 
 
 class AskSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How it is asked.
+    """The settings of an ``Asker``.
 
     Attributes:
         timeout: seconds that one question may take in all.
-        silent: what holds without an answer.
+        silent: whether users may, without an answer.
         cache: seconds for which an answer to ``ask.write`` holds; 0 for none.
-        concurrent: questions on their way at once.
-        waiting: questions that wait for that.
+        concurrent: questions that are sent and unanswered, at most.
+        waiting: questions that wait to be sent, at most.
     """
 
     timeout: float = 2.0
@@ -82,7 +83,7 @@ class Poster(Protocol):
         """Send a body. Fails with HttpFault, or CancelledError."""
 
     def keep(self, connections: int) -> None:
-        """Keep so many connections."""
+        """Keep up to so many connections."""
 
     def stop(self) -> Deferred[Any]:
         """Cancel all, and end."""
@@ -95,7 +96,6 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 _answer: Final = msgspec.json.Decoder(_Answer).decode
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class _Question:
@@ -155,7 +155,9 @@ class Asker:
         self._wall = wall
         self._counters = counters
         self._breaker = Breaker(clock.seconds)
-        self._outage = OutageLog(self.log, LogLevel.error)
+        # A user may know what the back end fails on, and send it between others.
+        self._repeated = RepeatedLog(clock)
+        self._outage = OutageLog(self.log, LogLevel.error, repeated=self._repeated)
         self._stopped = False
         self.in_flight = 0
         self.waiting = 0
@@ -168,23 +170,26 @@ class Asker:
 
     @property
     def is_open(self) -> bool:
-        """Whether the back end is left alone, since it did not answer."""
+        """Whether the breaker is open: the back end did not answer, and is not asked for a while."""
         return self._breaker.is_open
 
     def use(self, settings: AskSettings) -> None:
-        """Other settings hold from now on; what was answered is forgotten."""
+        """Other settings hold from now on; answers are forgotten, also those to questions that were asked before."""
         self._settings = settings
         self._poster.keep(settings.concurrent)
-        self._cache.clear()
+        # Not cleared: what was asked before belongs to the old ones, whenever it is answered.
+        self._cache = OrderedDict()
+        self._sharing = {}
         self._next()
 
     def start(self) -> None:
-        """Nothing is to be begun: the first question connects."""
+        """There is nothing to start: the first question connects."""
 
     def stop(self) -> Deferred[Any]:
-        """Ask no more; the default holds for what is unanswered."""
+        """Ask nothing more; the default holds for what is unanswered."""
         self._stopped = True
         self._give_up_waiting("stopped")
+        self._repeated.flush()
         return maybeDeferred(self._poster.stop)
 
     # ``IAuthorizer``.
@@ -196,7 +201,7 @@ class Asker:
         return self._ask(JOIN, user, lambda: {"user": user, "room": room})
 
     def may_write(self, user: str, to: str) -> Asked:
-        """See ``IAuthorizer``. Answers are remembered for a time; who asks meanwhile shares the answer."""
+        """See ``IAuthorizer``. Answers are remembered for a time; the same question meanwhile shares the answer."""
         if WRITE not in self._about:
             return _ALLOWED
         key = (user, to)
@@ -212,11 +217,13 @@ class Asker:
         asked = self._ask(WRITE, user, lambda: {"user": user, "to": to})
         if not isinstance(asked, Deferred):
             return asked
-        others = self._sharing[key] = []
+        others: list[Deferred[Decision]] = []
+        sharing_now, cache = self._sharing, self._cache
+        sharing_now[key] = others
 
         def answered(decision: Decision) -> Decision:
-            del self._sharing[key]
-            if not decision.silent and self._settings.cache:
+            del sharing_now[key]
+            if not decision.silent and self._settings.cache and cache is self._cache:
                 self._remember(key, decision)
             for other in others:
                 other.callback(decision)
@@ -264,7 +271,7 @@ class Asker:
         return question.answer
 
     def _next(self) -> None:
-        """Send what there is a place for."""
+        """Send as many of those that wait as may be sent now."""
         while self._turns and self.in_flight < self._settings.concurrent:
             user, questions = self._turns.popitem(last=False)
             question = questions.popleft()
@@ -273,7 +280,11 @@ class Asker:
             self.waiting -= 1
             if question.expiry is not None:
                 question.expiry.cancel()
-            self._send(question)
+            if question.due <= self._clock.seconds():
+                # Answers are read before timers run: in a busy turn its timer is late.
+                self._too_late(question)
+            else:
+                self._send(question)
 
     def _send(self, question: _Question) -> None:
         self.in_flight += 1
@@ -287,10 +298,7 @@ class Asker:
         posted.addErrback(self._bug)
 
     def _post(self, question: _Question, timeout: float) -> Deferred[HttpAnswer]:
-        timestamp = datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="milliseconds")
-        body = _encode(
-            {"type": f"ask.{question.kind}", "timestamp": timestamp.replace("+00:00", "Z"), "data": question.data()}
-        )
+        body = payload(f"ask.{question.kind}", self._wall(), question.data())
         return self._poster.post(f"ask_{token_hex(12)}", body, timeout=timeout)
 
     def _finish(self, decision: Decision, question: _Question, began: float) -> None:
@@ -309,6 +317,9 @@ class Asker:
         if not questions:
             del self._turns[question.user]
         self.waiting -= 1
+        self._too_late(question)
+
+    def _too_late(self, question: _Question) -> None:
         self._breaker.not_sent()
         question.answer.callback(self._silent("busy"))
 
@@ -332,9 +343,7 @@ class Asker:
             found = _answer(answer.body)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return self._no_use("invalid", 'the answer is not like {"allow": true}')
-        if self._outage.is_open:
-            self.log.info("{host} answers questions again", host=self._host)
-        self._outage.up()
+        self._outage.back("{host} answers questions again", host=self._host)
         if not found.allow:
             self._counters.ask_answers["refused"] += 1
             return Decision(False, _cut(found.why or ""))

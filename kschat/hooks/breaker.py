@@ -1,4 +1,4 @@
-"""``Breaker``: whether a server is asked at all. One that does not answer is left alone for a while.
+"""``Breaker``: a circuit breaker. A server that does not answer gets no requests for a while.
 
     closed --FAILURES in a row--> open --the pause is over--> trying --an answer--> closed
                                    ^                            |
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-#: Requests without an answer, one after another, after which a server is left alone.
+#: Requests in a row without an answer after which the breaker opens.
 FAILURES: Final = 5
 
 #: Seconds of the first pause, and of the longest.
@@ -38,11 +38,11 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether the server is left alone, or tried."""
+        """Whether the server gets no requests, or one that tries whether it answers again."""
         return self._until is not None
 
     def allows(self) -> bool:
-        """Whether a request may be sent. If so, it is to be followed by one of the next three."""
+        """Whether a request may be sent. If so, the caller must call one of the next three methods afterwards."""
         if self._until is None:
             return True
         if self._trying or self._seconds() < self._until:

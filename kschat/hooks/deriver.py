@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -19,25 +19,23 @@ from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Entry, IStore
 from kschat.chat.outbox import Commit, Event, IOutbox, Logged, WaitingUser
+from kschat.chat.presence import State
 from kschat.counters import Counters
 from kschat.hooks import events
 from kschat.hooks.events import CONNECTED, DISCONNECTED, JOINED, STORED, UNDELIVERED, UndeliveredData
 
-#: Messages of the log, joins and marks that are looked at at once.
+#: Messages of the log, joins and marks of one step.
 MAX_LOGGED: Final = 200
 
 #: Users that the store or the bus is asked about in one call.
 MAX_USERS: Final = 200
 
-#: Events of one commit: the store does nothing else meanwhile.
+#: Events of one commit, during which the store does nothing else.
 MAX_EVENTS: Final = 100
 
 #: Messages of a user that are looked at for ``message.undelivered``, and pages in which they are read.
 MAX_COUNTED: Final = 100
 MAX_PAGES: Final = 4
-
-#: Whether a user is online (None: that can't be known now), and when it was last seen.
-State: TypeAlias = tuple[bool | None, int | None]
 
 
 class DeriverSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +66,7 @@ class Deriver:
 
     Attributes:
         settings: see above; they may change.
-        wanted: the consumers of each type of event. What nobody wants is not made.
+        wanted: the consumers of each type of event. Events of other types are not made.
     """
 
     def __init__(

@@ -29,16 +29,16 @@ LAST_RETRY: Final = 3600.0
 FIRST_HOLD: Final = 1.0
 LAST_HOLD: Final = 60.0
 
-#: Waits are longer or shorter by up to this part, so that what failed together is not tried together.
+#: Waits vary by up to this part, so that events that failed together are not tried together.
 SPREAD: Final = 0.2
 
-#: Seconds for which is gathered what became of events, before the store is told.
+#: Seconds for which outcomes of events are gathered before the store is told.
 SETTLE_WAIT: Final = 0.1
 
 #: Events that are taken from the store at once.
 MAX_TAKEN: Final = 100
 
-#: Events whose outcome the store does not know yet. Beyond that no other one is begun.
+#: Events whose outcome the store does not know yet. Beyond it no delivery begins.
 MAX_UNSETTLED: Final = 1000
 
 
@@ -92,7 +92,7 @@ class Dispatcher:
         self._hold_until = 0.0
 
     def look(self) -> None:
-        """Deliver what is due, from now on whenever this is called."""
+        """Deliver what is due. To be called again and again: what becomes due later is found by the next call."""
         self._active = True
         self._pump()
 
@@ -109,7 +109,7 @@ class Dispatcher:
         self._ready.clear()
 
     def drained(self) -> Deferred[None]:
-        """Fires when nothing is being delivered, and the store knows what became of all, or can't be told."""
+        """Fires when no delivery is under way, and the store knows all outcomes, or can't be told."""
         return Deferred.fromCoroutine(self._drain())
 
     def cancel(self) -> None:
@@ -230,11 +230,11 @@ class Dispatcher:
         if isinstance(outcome, Later):
             counts[name, outcome.reason] += 1
             wait = outcome.wait
-            if wait is None:
-                wait = self._spread(min(FIRST_RETRY * 2.0 ** min(queued.attempts, 30), LAST_RETRY))
             if outcome.everything:
-                # It is tried as soon as anything is.
-                wait = min(wait, max(self._hold_until - self._clock.seconds(), 0.0))
+                # It is tried as soon as anything is: ``_hold_until`` says when, and ``resume`` may end that.
+                wait = 0.0
+            elif wait is None:
+                wait = self._spread(min(FIRST_RETRY * 2.0 ** min(queued.attempts, 30), LAST_RETRY))
             due = milliseconds(self._wall) + int(wait * 1000)
             note = outcome.note[:MAX_NOTE]
             self._again.append(Retry(queued.number, due, queued.attempts + 1, note))

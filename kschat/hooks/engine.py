@@ -15,9 +15,10 @@ from twisted.python.failure import Failure
 from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.interfaces import IStore, StoreUnavailable
 from kschat.chat.outbox import IOutbox, LeaseLost
+from kschat.chat.presence import State
 from kschat.counters import Counters
 from kschat.hooks.consumer import Consumer
-from kschat.hooks.deriver import Deriver, DeriverSettings, State
+from kschat.hooks.deriver import Deriver, DeriverSettings
 from kschat.hooks.dispatcher import Dispatcher
 from kschat.hooks.events import OF_PRESENCE, TYPES
 from kschat.hooks.marks import Marks
@@ -27,11 +28,11 @@ from kschat.outage_log import OutageLog
 #: delivered by then.
 LOOK_EVERY: Final = 1.0
 
-#: Seconds for which a daemon has the lease. After a crash of that daemon, another one has it so much later.
+#: Seconds for which a daemon has the lease. After it crashes, another daemon can have it that much later.
 LEASE: Final = 10.0
 
-#: Seconds after a daemon has got the lease until it looks whether those who are known as connected are: after a restart
-#: clients need a moment to come back.
+#: Seconds after a daemon gets the lease until it checks whether the users who are known as connected still are: after a
+#: restart, clients need a moment to reconnect.
 RECONCILE_AFTER: Final = 15.0
 
 #: Seconds between two looks at how much there is, and for what is too old.
@@ -70,7 +71,7 @@ class Hooks:
         uniform: gives a random number between two others.
 
     Attributes:
-        marks: is to be told who came and went on this daemon.
+        marks: must be told who comes and goes on this daemon.
         is_leading: whether this daemon makes the events.
         waiting, oldest: events in the queues, and when the oldest was made (milliseconds since 1970), as last looked.
     """
@@ -137,7 +138,7 @@ class Hooks:
         """Other settings hold from now on, and the consumers may want other types of events.
 
         Returns:
-            Whether who comes and goes is wanted, and was not before: then ``marks`` is to be told who is here.
+            Whether events of presence are wanted, and were not before: then ``marks`` must be told who is here.
         """
         self._settings = settings
         self._deriver.settings = settings.deriver
@@ -173,7 +174,7 @@ class Hooks:
             await self._looked()
         drained = [dispatcher.drained() for dispatcher in self._dispatchers]
         late = self._clock.callLater(STOP_WAIT, self._cancel)
-        await gatherResults([*drained, self.marks.flush()])
+        await gatherResults([*drained, self.marks.stop()])
         if late.active():
             late.cancel()
         await gatherResults([consumer.stop() for consumer in self._consumers])

@@ -1,9 +1,11 @@
-"""``HookClient``: sends signed requests to one URL."""
+"""``HookClient``: sends signed requests to one URL. ``payload``: what they say."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Final
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
 
@@ -14,6 +16,27 @@ from kschat.http_client import HttpAnswer, HttpClient
 
 #: How a URL of a hook looks.
 EXAMPLE: Final = "https://app.example.org/chat-hook"
+
+
+class _Payload(msgspec.Struct, frozen=True):
+    type: str
+    timestamp: str
+    data: object
+
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def payload(type_: str, at: float, data: object) -> bytes:
+    """The body of a request, as the Standard Webhooks specification recommends it.
+
+    Args:
+        type_: of the event or question.
+        at: when it happened, in seconds since 1970.
+        data: what msgspec writes as a JSON object.
+    """
+    timestamp = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _encode(_Payload(type_, timestamp, data))
 
 
 def check_url(url: str) -> None:

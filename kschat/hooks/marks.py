@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -54,38 +54,49 @@ class Marks:
         self._users[user] = None
         self._later(GATHER)
 
-    def flush(self) -> Deferred[None]:
-        """Tell all now; fires when it was tried."""
+    def stop(self) -> Deferred[None]:
+        """Tell all, and nobody after that. Fires when it is done, or the store can't be told."""
+        self.on = False
+        return Deferred.fromCoroutine(self._tell_rest())
+
+    async def _tell_rest(self) -> None:
+        told = True
+        while told and (self._users or self._telling is not None):
+            self._cancel()
+            told = await (self._tell() if self._telling is None else self._telling)
+        self._cancel()
+
+    def _cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._tell()
-        telling = self._telling
-        if telling is None:
-            return succeed(None)
-        told: Deferred[None] = Deferred()
-        telling.addBoth(lambda _: told.callback(None))
-        return told
+            self._timer = None
 
     def _later(self, seconds: float) -> None:
         if self._timer is None and self._telling is None:
-            self._timer = self._clock.callLater(seconds, self._tell)
+            self._timer = self._clock.callLater(seconds, self._timed_out)
 
-    def _tell(self) -> None:
+    def _timed_out(self) -> None:
         self._timer = None
+        self._tell()
+
+    def _tell(self) -> Deferred[bool]:
+        """Tell the first; whether the store knows them now."""
         users = list(islice(self._users, MAX_TOLD))
         for user in users:
             del self._users[user]
-        told = self._outbox.mark(users).addErrback(self._not_told, users)
-        self._telling = told
-        told.addCallback(self._told)
+        telling: Deferred[Any] = self._outbox.mark(users)
+        telling.addCallbacks(lambda _: True, self._not_told, errbackArgs=(users,))
+        self._telling = telling
+        return telling.addCallback(self._told)
 
-    def _told(self, wait: float | None) -> None:
+    def _told(self, told: bool) -> bool:
         self._telling = None
         if self._users:
-            self._later(wait or 0.0)
+            self._later(0.0 if told else RETRY_WAIT)
+        return told
 
-    def _not_told(self, failure: Failure, users: list[str]) -> float:
+    def _not_told(self, failure: Failure, users: list[str]) -> bool:
         if failure.check(StoreUnavailable) is None:
             self.log.failure("who came and went could not be told to the store", failure)
         self._users = dict.fromkeys(users) | self._users
-        return RETRY_WAIT
+        return False

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-import msgspec
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,8 +12,10 @@ from twisted.python.failure import Failure
 from kschat.chat.clocks import WallClock
 from kschat.chat.outbox import Event
 from kschat.hooks.consumer import Delivered, Delivery, Later, Outcome
+from kschat.hooks.http import payload
 from kschat.http_client import HttpAnswer, HttpFault, retry_after
 from kschat.outage_log import OutageLog
+from kschat.repeated_log import RepeatedLog
 
 #: Seconds that the receiver may take for one event.
 TIMEOUT: Final = 10.0
@@ -38,16 +38,6 @@ _BUSY: Final = frozenset({429, 502, 503, 504})
 #: What becomes of an event that was not delivered, by what the metrics call it.
 REASONS: Final = ("unreachable", "timeout", "tls", "too_large", "broken", "busy", "gone", "redirect", "status")
 
-_encode: Final = msgspec.json.Encoder().encode
-
-
-class _Body(msgspec.Struct, frozen=True):
-    """What is sent."""
-
-    type: str
-    timestamp: str
-    data: msgspec.Raw
-
 
 class Poster(Protocol):
     """Sends signed requests to a URL: a ``HookClient``."""
@@ -67,6 +57,7 @@ class Webhook:
         url: where to, for the log.
         types: of the events that are sent.
         wall: the time of day.
+        repeated: gathers lines of the log: a receiver may fail on every other event.
 
     Attributes:
         types: see above.
@@ -76,11 +67,13 @@ class Webhook:
     name = "webhook"
     max_in_flight = MAX_IN_FLIGHT
 
-    def __init__(self, poster: Poster, url: str, types: frozenset[str], wall: WallClock) -> None:
+    def __init__(
+        self, poster: Poster, url: str, *, types: frozenset[str], wall: WallClock, repeated: RepeatedLog
+    ) -> None:
         self._poster = poster
         self._types = types
         self._wall = wall
-        self._outages = OutageLog(self.log, name=urlsplit(url).netloc)
+        self._outages = OutageLog(self.log, name=urlsplit(url).netloc, repeated=repeated)
 
     @property
     def types(self) -> frozenset[str]:
@@ -102,9 +95,7 @@ class Webhook:
     def _answered(self, answer: HttpAnswer) -> Outcome:
         status = answer.status
         if 200 <= status < 300:
-            if self._outages.is_open:
-                self.log.info("hooks are received again by {name}", name=self._outages.name)
-            self._outages.up()
+            self._outages.back("hooks are received again by {name}")
             return Delivered()
         if status == 410:
             self._down("it answers 410 (Gone): nothing is sent to it for an hour, or until SIGHUP")
@@ -127,5 +118,4 @@ class Webhook:
 
 def body_of(event: Event) -> bytes:
     """The body of the request: the same at each try."""
-    at = datetime.datetime.fromtimestamp(event.at / 1000, datetime.UTC)
-    return _encode(_Body(event.type, at.isoformat(timespec="milliseconds").replace("+00:00", "Z"), event.data))
+    return payload(event.type, event.at / 1000, event.data)

@@ -54,7 +54,7 @@ def masked_sources(argv_values: Mapping[str, str], environ: Mapping[str, str]) -
     return [
         (name, str(there.value), there.origin)
         for name, there in given.items()
-        if there.value and (SETTINGS[name].about.masked or without_credentials(str(there.value)) != there.value)
+        if there.value and (SETTINGS[name].about.masked or without_credentials(str(there.value)) != str(there.value))
     ]
 
 

@@ -623,15 +623,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     push_contact: Annotated[
         str,
         About(
-            "With `push_key`: whom the operators of a push service can ask, `mailto:you@example.org` or `https://…`. "
-            "They are given it with each push."
+            "With `push_key`: where the operators of a push service can reach you, `mailto:you@example.org` or "
+            "`https://…`. It is sent with each push."
         ),
     ] = ""
     push_hosts: Annotated[
         tuple[str, ...],
         About(
             "The hosts of push services, which browsers choose: `push.example.org`, `*.example.org` for all below "
-            "example.org, each perhaps with a port; `*` for all with public addresses. By default, those of Chrome, "
+            "example.org, optionally with a port; `*` for all with public addresses. By default, those of Chrome, "
             "Firefox, Safari and Edge."
         ),
     ] = (
@@ -789,55 +789,58 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "Events that are kept for a receiver that is down; the oldest are dropped.", "events", 100, 10**7, live=True
         ),
     ] = 100_000
-    hooks_max_age: Annotated[float, About("How long an event is tried again.", "seconds", 60, 2_592_000, live=True)] = (
+    hooks_max_age: Annotated[float, About("How long an event is retried.", "seconds", 60, 2_592_000, live=True)] = (
         86_400.0
     )
     undelivered_after: Annotated[
         float,
         About(
-            "How long a message must wait for its recipient until an event says so.", "seconds", 1, 604_800, live=True
+            "How long a message waits for its recipient before an event reports it.", "seconds", 1, 604_800, live=True
         ),
     ] = 60.0
     undelivered_every: Annotated[
-        float, About("How often an event says so of one user, at most.", "seconds", 1, 2_592_000, live=True)
+        float, About("Shortest time between two such events for one user.", "seconds", 1, 2_592_000, live=True)
     ] = 300.0
     ask_url: Annotated[
         str,
         About(
-            "URL of your back end that says what users may do: `https://…`, or `http://…` in a network of your own. "
-            "Needs `hooks_secret_file`. Empty: nobody is asked."
+            "URL at which your back end is asked what users may do: `https://…`, or `http://…` in a network of your "
+            "own. Needs `hooks_secret_file`. Empty: it is not asked."
         ),
     ] = ""
     ask_about: Annotated[
         tuple[str, ...],
         About(
-            "What it is asked about: `join` (may this user join that room), `write` (may this user write to that user "
-            "or room), `send` (may this user send this message; each message is sent to your back end).",
+            "What your back end is asked: `join` (may this user join that room), `write` (may this user write to that "
+            "user or room), `send` (may this user send this message; each message is sent to your back end).",
             choices=("join", "write", "send"),
         ),
     ] = ("join", "write")
     ask_timeout: Annotated[
         float,
-        About("How long one question may take, with the wait for its turn.", "seconds", 0.05, 60, live=True),
+        About("Time limit of a question, including the wait for its turn.", "seconds", 0.05, 60, live=True),
     ] = 2.0
     ask_silent: Annotated[
         str,
         About(
-            "What holds if there is no answer: `deny` (refused with ER 8: try again) or `allow`.",
+            "What applies if there is no answer: `deny` (refused with ER 8: try again) or `allow`.",
             choices=("deny", "allow"),
             live=True,
         ),
     ] = "deny"
     ask_cache: Annotated[
         float,
-        About("How long an answer to `write` holds for the same two; 0: not at all.", "seconds", 0, 86_400, live=True),
+        About(
+            "How long an answer to `write` is kept for the same two; 0: not at all.", "seconds", 0, 86_400, live=True
+        ),
     ] = 60.0
     ask_concurrent: Annotated[
-        int, About("Questions that are on their way at once, each on a connection.", "questions", 1, 1000, live=True)
+        int,
+        About("Questions without an answer at one time, each on its own connection.", "questions", 1, 1000, live=True),
     ] = 50
     ask_waiting: Annotated[
         int,
-        About("Questions that wait for that; beyond it `ask_silent` holds.", "questions", 1, 10_000, live=True),
+        About("Questions that wait to be sent; beyond it `ask_silent` applies.", "questions", 1, 10_000, live=True),
     ] = 1000
     access_log: Annotated[bool, About("Log every HTTP request, without its token.", live=True)] = True
 
@@ -860,9 +863,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     log_rotate: Annotated[
         int,
         About(
-            "With twistd's `--logfile`: the size from which on the file is renamed (`NAME.1`, older ones `NAME.2` and "
-            "so on) and another begun. 0: logrotate or another program does that; SIGUSR1 makes the daemon begin "
-            "another file.",
+            "With twistd's `--logfile`: the size at which the file is renamed (`NAME.1`, older ones `NAME.2` and so "
+            "on) and a new one opened. 0: logrotate or another program does that; on SIGUSR1 the daemon opens a new "
+            "file.",
             "bytes",
             0,
             2**40,

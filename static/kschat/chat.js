@@ -520,7 +520,9 @@ export class Chat {
     const {list, info, readMid} = record;
     // Up to the newest, whoever wrote it, for this browser; the server is told of what others wrote.
     const newest = list.findLast(({mid}) => mid !== null)?.mid ?? info.last?.mid;
-    if (!newest || (readMid >= newest && !info.unread)) return;
+    if (!newest) return;
+    const isLast = newest >= String(info.last?.mid ?? ""); // else there is more that is not loaded yet, and unread
+    if (readMid >= newest && !(isLast && info.unread)) return;
     const mid = list.findLast((one) => one.mid !== null && !one.own)?.mid ?? (info.last?.own ? null : info.last?.mid) ?? null;
     const isNews = mid !== null && (info.unread > 0 || mid > readMid);
     this.#isRead(id, newest);
@@ -533,7 +535,7 @@ export class Chat {
   #isRead(id, mid) {
     const record = this.store.record(id);
     record.readMid = record.readMid > mid ? record.readMid : mid;
-    record.info.unread = 0;
+    if (record.readMid >= String(record.info.last?.mid ?? "")) record.info.unread = 0;
     this.#keep(id);
     this.store.touch(id);
   }

@@ -543,14 +543,14 @@ function drawOwn() {
   byId("own-name").textContent = chat.name(user);
 }
 
-/** @param {boolean} [anew]  Whether names may be others. */
-function drawHeader(anew = false) {
+/** @param {boolean} [renamed]  Whether names may have changed. */
+function drawHeader(renamed = false) {
   const {id} = view.id === null ? {id: query.get("rid")} : view;
   const title = byId("title"), subtitle = byId("subtitle");
   if (!id) return;
   const conversation = chat.conversation(id);
   const name = nameOf(id);
-  if (anew || byId("conversation").dataset.id !== id || title.textContent !== name) {
+  if (renamed || byId("conversation").dataset.id !== id || title.textContent !== name) {
     byId("conversation").dataset.id = id;
     title.textContent = name;
     paint(byId("face"), id, chat.name(id));

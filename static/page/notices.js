@@ -7,6 +7,7 @@ import {writeSettings} from "./texts.js";
 /** @import {Key, Settings, Texts} from "./texts.js" */
 
 const QUIET = 2000; // milliseconds between two sounds or notifications
+const PATIENCE = 3000; // milliseconds for the server and the browser's push service to end the pushes
 
 export class Notices {
   #last = -QUIET;
@@ -117,19 +118,18 @@ export class Push {
     return null;
   }
 
-  /** @returns {Promise<null>} */
+  /** Waits for the end of the pushes, but not for long: a logout waits for this. @returns {Promise<null>} */
   async off() {
     this.#choose(false);
-    try {
-      const subscription = await (await this.worker)?.pushManager.getSubscription();
-      if (subscription) {
-        // Each alone ends the pushes.
-        await Promise.allSettled([this.chat.pushUnsubscribe(subscription.endpoint), subscription.unsubscribe()]);
-      }
-    } catch {
-      // There is nothing to end.
-    }
+    const patience = new Promise((resolve) => { setTimeout(resolve, PATIENCE); });
+    await Promise.race([this.#unsubscribe().catch(() => {}), patience]); // an error: there is nothing to end
     return null;
+  }
+
+  async #unsubscribe() {
+    const subscription = await (await this.worker)?.pushManager.getSubscription();
+    // Each alone ends the pushes.
+    if (subscription) await Promise.allSettled([this.chat.pushUnsubscribe(subscription.endpoint), subscription.unsubscribe()]);
   }
 
   /** At a visit, when there is a connection: if the user has chosen it. */

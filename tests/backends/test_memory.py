@@ -9,7 +9,7 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from kschat.backends import memory
+from kschat.backends import memory, memory_outbox
 from kschat.backends.memory import OVERHEAD, PLACE, MemoryRouter, MemoryStore
 from kschat.backends.memory_index import MemoryConversation
 from kschat.chat.interfaces import Entry, InboxState, IStore, Page, Progress, Stored
@@ -27,6 +27,16 @@ class MemoryStoreContractTests(istore.StoreContract, TestCase):
 class MemoryOutboxContractTests(outbox.OutboxContract, TestCase):
     async def make_store(self) -> IStore:
         return MemoryStore(1000, 10**7, hooks=True)
+
+    async def test_a_page_of_the_log_ends_when_it_has_many_places(self) -> None:
+        self.patch(memory_outbox, "MAX_PLACES", 3)
+        store, outbox = await self.started()
+        await store.join("#r", "ann", 10)
+        await store.join("#r", "ben", 10)
+        sent = await store.append([message("ann", "#r") for _ in range(5)])
+        page = await outbox.log(await outbox.end(), 100)
+        self.assertEqual([one.mid for one in page.messages], [one.message.mid for one in sent[:3]])
+        self.assertEqual(len(await self.logged(outbox)), 5)
 
 
 class ManyConversationsTests(MemoryStoreContractTests):

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import signal
+import threading
+from typing import Any
 
-from twisted.internet.defer import gatherResults
+import psycopg
+from twisted.internet.defer import Deferred, gatherResults
 
+from kschat.backends.postgresql import updates
+from kschat.backends.postgresql import writer as writer_module
+from kschat.chat import changes
 from kschat.chat.interfaces import Entry, IStore
+from kschat.chat.message import Changes
+from kschat.chat.push import PushSubscription
 from tests.backends.postgresql_stores import PostgresqlTestCase
 from tests.contracts import istore
 from tests.contracts.istore import offsets
 from tests.contracts.made import message, mid, to
-from tests.support.postgresql import shared_postgresql
+from tests.contracts.updates import edit, react
+from tests.support.postgresql import PostgreSQL, shared_postgresql
 
 
 class PostgresqlContractTests(istore.StoreContract, PostgresqlTestCase):
@@ -83,6 +92,90 @@ class DaemonsTests(PostgresqlTestCase):
             self.assertEqual(sorted(one.repeat for one in answers), [False, True, True])
             self.assertEqual({one.places for one in answers}, {((f"user {number}", 1),)})
 
+    async def test_a_change_takes_its_locks_in_the_order_of_all_others(self) -> None:
+        server = await shared_postgresql()
+        store = await self.store(server)
+        # Ann has the lower number, and Ben changes.
+        (answer,) = await store.append([message("ann", "ben")])
+        (answer,) = await store.append([message("ben", "ann")])
+        lock = b"SELECT FROM kschat.users WHERE name = %s FOR NO KEY UPDATE"
+        with psycopg.connect(server.superuser()) as other:
+            other.execute(lock, (b"ann",))
+            changing = store.change(edit(answer.message))
+            await self.until(lambda: waits(server), "the change to wait")
+            # The server would end one of the two if each waited for the other.
+            other.execute(lock, (b"ben",))
+        self.assertEqual([name for name, _ in (await changing).places], ["ann", "ben"])
+
+    async def test_a_reaction_of_an_erased_user_is_not_put_back_by_a_change(self) -> None:
+        server = await shared_postgresql()
+        one, other = await self.store(server), await self.store(server, patience=30.0)
+        for user in ("ann", "eve"):
+            await one.join("#r", user, 10)
+        (answer,) = await one.append([message("ann", "#r")])
+        await one.change(react(answer.message, "x", "eve"))
+        await one.leave("#r", "eve")
+        has_read, goes_on = threading.Event(), threading.Event()
+
+        def slow(*arguments: Any) -> Any:
+            has_read.set()
+            goes_on.wait(30)
+            return changes.changed(*arguments)
+
+        self.patch(updates, "changed", slow)
+        self.addCleanup(goes_on.set)
+        changing = other.change(react(answer.message, "y", "ann"))
+        await self.until(has_read.is_set, "the change to read the message")
+        erasing = one.erase("eve")
+        await self.until(lambda: bool(erasing.called) or waits(server), "the erasure to wait")
+        goes_on.set()
+        await changing
+        await erasing
+        (found,) = (await one.history("ann", "#r", before=None, limit=10)).messages
+        assert isinstance(found.extra, Changes)
+        self.assertNotIn("eve", repr(found.extra))
+        self.assertIn("ann", repr(found.extra))
+
+    async def test_a_user_who_comes_back_while_being_erased(self) -> None:
+        """A client that connects again joins its rooms again."""
+        server = await shared_postgresql()
+        store = await self.store(server)
+        for user in ("ann", "ben"):
+            await store.join("#r", user, 10)
+        erasing = store.erase("ann")
+        # In the middle of the erasure: its second step comes after all of this.
+        asked: list[Deferred[Any]] = [
+            store.join("#r", "ann", 10),
+            store.append([message("ann", "#r")]),
+            store.block("ben", "ann", 10),
+            store.block("ann", "ben", 10),
+            store.subscribe("ann", PushSubscription("https://push.example/1", "key", "secret"), 10),
+        ]
+        await gatherResults(asked)
+        await erasing
+        self.assertEqual((await store.rooms("ann"), await store.members("#r")), ([], ["ben"]))
+        self.assertEqual((await store.history("ben", "#r", before=None, limit=10)).messages, ())
+        self.assertEqual((await store.blocked("ben"), await store.blocked("ann")), ([], []))
+        self.assertEqual(await store.subscriptions("ann"), [])
+        (answer,) = await store.append([message("ben", "ann")])
+        self.assertEqual((await store.read("ann", 0, 10)).entries, [Entry(answer.places[0][1], answer.message)])
+
+    async def test_mids_differ_though_a_batch_is_sent_before_the_one_before_it_is_answered(self) -> None:
+        self.patch(writer_module, "MAX_MESSAGES", 1)
+        server = await shared_postgresql()
+        store, ahead = await self.store(server), await self.store(server)
+        for number in range(20):
+            # The other daemon's clock is ahead, and its numbers rise from message to message.
+            last = (number + 2) << 20
+            await ahead.append(
+                [message("ann", f"b{number}", mid=mid(last)), message("cem", f"b{number}", mid=mid(last + 1))]
+            )
+            batches = [[message("ann", f"b{number}")], [message("ann", f"b{number}")], [message("cem", f"b{number}")]]
+            answers = [
+                one for batch in await gatherResults([store.append(batch) for batch in batches]) for one in batch
+            ]
+            self.assertEqual(len({one.message.mid for one in answers}), 3)
+
     async def test_a_daemon_that_comes_later_goes_on_with_the_same_offsets(self) -> None:
         server = await shared_postgresql()
         first = await self.store(server)
@@ -90,3 +183,8 @@ class DaemonsTests(PostgresqlTestCase):
         await first.stop()
         second = await self.store(server)
         self.assertEqual(offsets(await second.append(to("ben"))), [3])
+
+
+def waits(server: PostgreSQL) -> bool:
+    """Whether a store waits for a lock."""
+    return bool(server.do("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'kschat'"))

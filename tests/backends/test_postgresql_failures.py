@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import signal
+import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
+from twisted.protocols.portforward import ProxyFactory, ProxyServer
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.generations import GENERATION
 from kschat.backends.postgresql import kind
 from kschat.backends.postgresql import store as store_module
+from kschat.backends.postgresql.probe import probe
+from kschat.backends.postgresql.session import Session
+from kschat.backends.postgresql.settings import Settings
 from kschat.backends.postgresql.store import PostgresqlStore
 from kschat.chat.interfaces import Entry, IStore, Stored, StoreUnavailable
 from kschat.chat.message import Message
@@ -262,6 +270,123 @@ class TakesNoWritesTests(FailureTestCase):
         for one in stores:
             await self.up(one)
         self.assertEqual(len({one.epoch for one in stores}), 1)
+
+
+class StallingProxy(ProxyServer):
+    """Forwards a connection to a server, until it is told to forward none that is set up."""
+
+    factory: Proxy
+
+    def connectionMade(self) -> None:
+        self.factory.open += 1
+        super().connectionMade()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.factory.open -= 1
+        super().connectionLost(reason)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.factory.stalls and b"SET search_path" in data:
+            self.factory.stalled += 1
+        else:
+            super().dataReceived(data)
+
+
+class Proxy(ProxyFactory):
+    """Stands before a server.
+
+    Attributes:
+        url: host and port where it listens.
+        open: connections.
+        stalls: whether the server seems to stop once it has let a client in.
+        stalled: connections that it seemed to stop for.
+    """
+
+    protocol = StallingProxy
+    noisy = False
+    stalls = False
+    open = stalled = 0
+    url = ""
+
+
+class HangingTests(FailureTestCase):
+    """A server that lets a client in, and then answers nothing."""
+
+    async def proxy(self, server: PostgreSQL) -> Proxy:
+        proxy = Proxy("127.0.0.1", server.port)
+        listening = real_reactor().listenTCP(0, proxy, interface="127.0.0.1")
+        self.addCleanup(self.until, lambda: not proxy.open, "the connections to end")
+        self.addCleanup(listening.stopListening)
+        proxy.url = f"127.0.0.1:{listening.getHost().port}"
+        return proxy
+
+    async def test_a_reader_gives_it_up(self) -> None:
+        server = await shared_postgresql()
+        proxy = await self.proxy(server)
+        store = self.made(f"postgresql://kschat:secret@{proxy.url}/kschat")
+        store.start()
+        await self.up(store)
+        proxy.stalls = True
+        with self.assertRaises(StoreUnavailable):
+            await store.read("ben", 0, 10)
+        self.assertEqual(proxy.stalled, 1)
+        proxy.stalls = False
+        await store.read("ben", 0, 10)
+
+    async def test_a_check_that_is_given_up_leaves_no_thread(self) -> None:
+        proxy = await self.proxy(await shared_postgresql())
+        proxy.stalls = True
+        settings = Settings(url=f"postgresql://kschat:secret@{proxy.url}/kschat")
+        probing = Deferred.fromCoroutine(probe(settings, real_reactor()))
+        await self.until(lambda: bool(proxy.stalled), "the server to hang")
+        probing.cancel()
+        with self.assertRaises(CancelledError):
+            await probing
+        await self.until(lambda: not proxy.open, "the connection to end")
+
+    async def test_the_search_for_a_newer_primary_gives_it_up(self) -> None:
+        self.patch(store_module, "SEARCH_INTERVAL", 0.1)
+        server = await shared_postgresql()
+        proxy = await self.proxy(server)
+        store = self.made(f"postgresql://kschat:secret@127.0.0.1:{server.port},{proxy.url}/kschat")
+        store.start()
+        await self.up(store)
+        proxy.stalls = True
+        await self.until(lambda: proxy.stalled > 1, "another search")
+        self.assertTrue(store.up)
+
+    async def test_a_host_that_is_dark_makes_no_other_one_late(self) -> None:
+        server = await shared_postgresql()
+        with socket.create_server(("127.0.0.1", 0)) as dark:
+            store = self.made(
+                f"postgresql://kschat:secret@127.0.0.1:{server.port},127.0.0.1:{dark.getsockname()[1]}/kschat"
+                "?connect_timeout=2",
+                patience=1.0,
+            )
+            store.start()
+            await self.up(store)
+            await store.append(to("ben"))
+            await store.stop()
+
+
+class WarningTests(SynchronousTestCase):
+    """Which warnings of PostgreSQL make a commit doubtful."""
+
+    def doubt(self, function: str) -> str:
+        session = Session.__new__(Session)
+        session.doubt = ""
+        notice: Any = SimpleNamespace(
+            severity_nonlocalized="WARNING", message_primary="a warning", source_function=function
+        )
+        session._noticed(notice)
+        return session.doubt
+
+    def test_a_commit_that_did_not_wait_for_its_standby_is_doubtful(self) -> None:
+        self.assertEqual(self.doubt("SyncRepWaitForLSN"), "it warned: a warning")
+
+    def test_transaction_numbers_that_run_out_are_no_doubt(self) -> None:
+        for function in ("GetNewTransactionId", "GetNewMultiXactId"):
+            self.assertEqual(self.doubt(function), "")
 
 
 class FailoverTests(FailureTestCase):

@@ -6,6 +6,7 @@ import random
 import time
 from typing import Any
 
+import psycopg
 from twisted.internet.defer import gatherResults, succeed
 
 from kschat.backends.generations import GENERATION
@@ -55,6 +56,29 @@ class AgeTests(RetentionTestCase):
         self.assertEqual(self.held(), [1, 0, 1])
         repeats = await store.append([self.at(0, cid="c3"), self.at(0, cid="c1")])
         self.assertEqual([one.repeat for one in repeats], [True, False])
+
+    async def test_what_is_old_is_found_where_new_messages_lie_in_the_place_of_deleted_ones(self) -> None:
+        await self.begun()
+        fill = (
+            "INSERT INTO kschat.messages (conversation, id, suffix, sender, total, own, time, size, msg) "
+            "SELECT 1, n, '', 1, n, n, 0, 100, repeat('x', 100)::bytea FROM generate_series({}, {}) AS n"
+        )
+        for statement in (
+            fill.format(1, 10_000),
+            "DELETE FROM kschat.messages",
+            "VACUUM kschat.messages",
+            fill.format(20_001, 30_000),
+            fill.format(10_001, 10_001),
+            "ANALYZE kschat.messages",
+        ):
+            self.server.do(statement)
+        with psycopg.connect(self.server.superuser(), options="-c search_path=kschat -c enable_seqscan=off") as asking:
+            for before, found in ((20_000, 1), (10_000, 0)):
+                explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {retention._OLD[0]}"
+                ((((plan,),),),) = [asking.execute(explained.encode(), {"before": before}).fetchall()]
+                self.assertEqual(plan["Plan"]["Actual Rows"], found)
+                # The table has some hundred pages.
+                self.assertLess(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"], 20)
 
     async def test_after_the_clock_was_ahead_messages_are_as_old_as_they_say(self) -> None:
         now = time.time()

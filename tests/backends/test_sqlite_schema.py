@@ -8,6 +8,7 @@ from typing import Any
 from kschat.backends.sqlite import database
 from kschat.backends.sqlite.database import Database, SchemaVersions, Settings
 from kschat.chat.interfaces import StoreUnavailable
+from tests.backends.sqlite_versions import TO_VERSION_1
 from tests.backends.turns import StoreTestCase
 from tests.contracts.istore import entries
 from tests.contracts.made import message, to
@@ -138,21 +139,5 @@ class TestVersions(StoreTestCase):
     def make_first(self) -> None:
         """Make the file of this test what the first version would have left."""
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
-            for statement in (
-                "DROP INDEX thread_of_member",
-                "DROP INDEX late",
-                "DROP TABLE held",
-                "DROP TABLE lines",
-                *[f"DROP TABLE hook_{name}" for name in ("progress", "joins", "connected", "waiting", "events")],
-                "ALTER TABLE messages DROP COLUMN extra",
-                *[f"ALTER TABLE users DROP COLUMN {name}" for name in ("rooms", "given")],
-                "DROP TABLE revocations",
-                "DROP TABLE blocks",
-                "DROP TABLE subscriptions",
-                *[f"DROP TABLE hook_{name}" for name in ("progress", "joins", "connected", "waiting", "events")],
-                "UPDATE messages SET own = 0 WHERE own < 0",
-                "UPDATE thread SET own = 0 WHERE own < 0",
-                *[f"ALTER TABLE progress DROP COLUMN {name}" for name in ("base", "copied", "opener", "erased")],
-                "PRAGMA user_version = 1",
-            ):
+            for statement in TO_VERSION_1:
                 connection.execute(statement)

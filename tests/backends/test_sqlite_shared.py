@@ -8,6 +8,7 @@ from typing import Any
 
 from kschat.backends.sqlite.database import BASE_STEP
 from kschat.chat.interfaces import InboxState, StoreUnavailable
+from tests.backends.sqlite_versions import TO_VERSION_1
 from tests.backends.test_sqlite_failures import FailureTestCase
 from tests.backends.turns import StoreTestCase
 from tests.contracts.istore import entries, kept
@@ -159,17 +160,7 @@ class TestConflict(StoreTestCase):
             "INSERT INTO messages (id, suffix, conversation, sender, recipient, place, total, own, ids, time, msg) "
             "SELECT id + 1, suffix, conversation, sender, recipient, place, total, own, ids, time, msg FROM messages",
             "UPDATE progress SET indexed = 0",
-            "DROP INDEX thread_of_member",
-            "DROP INDEX late",
-            "DROP TABLE held",
-            "DROP TABLE revocations",
-            "DROP TABLE blocks",
-            "DROP TABLE lines",
-            *[f"DROP TABLE hook_{name}" for name in ("progress", "joins", "connected", "waiting", "events")],
-            "ALTER TABLE messages DROP COLUMN extra",
-            *[f"ALTER TABLE users DROP COLUMN {name}" for name in ("rooms", "given")],
-            *[f"ALTER TABLE progress DROP COLUMN {name}" for name in ("base", "copied", "opener", "erased")],
-            "PRAGMA user_version = 1",
+            *TO_VERSION_1,
         )
         store = self.started()
         self.assertEqual(len(result(store.read("ben", 0, 10)).entries), 2)

@@ -160,6 +160,18 @@ class SendTests(ApprovalsTestCase):
         )
         self.assertEqual(["b"], self.texts())
 
+    def test_a_fault_of_ours_refuses_the_message_and_holds_up_nothing(self) -> None:
+        numbers = [self.send("a"), self.send("b")]
+        bad, good = self.authorizer.take()
+        good.answer()
+        bad.fires.errback(ZeroDivisionError())
+        self.turn()
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.assertEqual(
+            (8, "Send Emit is success."), (self.ann.answer(numbers[0])["ER"], self.ann.answer(numbers[1])["RESPONSE"])
+        )
+        self.assertEqual((["b"], 0), (self.texts(), self.held))
+
     def test_whether_one_may_write_is_asked_before_what_is_written(self) -> None:
         self.made(known=())
         self.send("hi")

@@ -8,7 +8,18 @@ from msgspec import Raw
 from zope.interface.verify import verifyObject
 
 from kschat.chat.interfaces import IStore, Progress
-from kschat.chat.outbox import Backlog, Commit, Event, IOutbox, LeaseLost, Logged, Mark, Retry, WaitingUser
+from kschat.chat.outbox import (
+    MAX_DROPPED,
+    Backlog,
+    Commit,
+    Event,
+    IOutbox,
+    LeaseLost,
+    Logged,
+    Mark,
+    Retry,
+    WaitingUser,
+)
 from tests.contracts.base import Contract
 from tests.contracts.made import message, to
 from tests.contracts.updates import edit
@@ -218,6 +229,16 @@ class OutboxContract(Contract):
         self.assertEqual(dropped, 2)
         self.assertEqual([one.event.id for one in await outbox.queued("w", NOW, 10)], ["msg_c"])
         self.assertEqual((await outbox.backlog()).events, 3)
+
+    async def test_a_bound_that_was_lowered_is_reached_in_parts(self) -> None:
+        _, outbox = await self.started()
+        made = [event(str(number)) for number in range(MAX_DROPPED + 20)]
+        await outbox.commit("me", Commit(events={"w": made}))
+        dropped = [await outbox.commit("me", Commit(most=5)) for _ in range(3)]
+        self.assertEqual(dropped, [MAX_DROPPED, 15, 0])
+        self.assertEqual([one.event for one in await outbox.queued("w", NOW, 10)], made[-5:])
+        dropped = [await outbox.commit("me", Commit(events={"w": made}, most=5)) for _ in range(2)]
+        self.assertEqual(dropped, [len(made)] * 2)
 
     async def test_the_oldest_events_expire(self) -> None:
         _, outbox = await self.started()

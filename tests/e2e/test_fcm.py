@@ -41,6 +41,7 @@ class Google(Resource):
         notifications: those that were taken.
         tokens: how many access tokens were given.
         answers: by device: the statuses of its next notifications.
+        token_status: of the answer to a request for an access token.
     """
 
     isLeaf = True
@@ -51,6 +52,7 @@ class Google(Resource):
         self.notifications: list[dict[str, Any]] = []
         self.tokens = 0
         self.answers: dict[str, list[int]] = {}
+        self.token_status = 200
         self.url = ""
         self._waiting: list[tuple[int, Deferred[None]]] = []
 
@@ -62,6 +64,7 @@ class Google(Resource):
             assertion = (request.args or {})[b"assertion"][0].decode()
             claims = jwt.decode(assertion, self.key.public_key(), ["RS256"], audience=f"{self.url}/token")
             assert claims["iss"] == ACCOUNT and claims["scope"].endswith("/firebase.messaging"), claims
+            request.setResponseCode(self.token_status)
             self.tokens += 1
             return b'{"access_token": "access-%d", "expires_in": 3600}' % self.tokens
         assert request.path == b"/v1/projects/project/messages:send", request.path
@@ -185,3 +188,15 @@ class FcmTests(TestCase):
         self.assertEqual(json.loads(self.devices.read_text()), {"bob": ["tablet"]})
         self.assertEqual(await self.post(url, body, headers), 200)
         self.assertEqual([one["token"] for one in self.google.notifications], ["tablet"])
+
+    async def test_without_an_access_token_no_device_is_forgotten_and_it_is_tried_again(self) -> None:
+        url = await self.started()
+        data = {"user": "bob", "count": 1, "more": False}
+        body = json.dumps({"type": "message.undelivered", "timestamp": "x", "data": data}).encode()
+        headers = Signer([secret_of(SECRET)]).headers("msg_3", int(time.time()), body)
+        for self.google.token_status in (404, 400):
+            self.assertEqual(await self.post(url, body, headers), 503)
+        self.assertEqual(json.loads(self.devices.read_text()), {"bob": ["phone", "tablet"]})
+        self.google.token_status = 200
+        self.assertEqual(await self.post(url, body, headers), 200)
+        self.assertEqual([one["token"] for one in self.google.notifications], ["phone", "tablet"])

@@ -42,9 +42,13 @@ class Tab:
         script = f"[...document.querySelectorAll('#messages li')].map({each})"
         return [(side, words) for side, words in await self.do("read", script=script)]
 
-    async def complaints(self) -> list[str]:
-        """What the console said, but for connections that a daemon which is down did not take."""
-        refused = ("WebSocket connection to", "net::ERR_CONNECTION_REFUSED")
+    async def complaints(self, *, daemon_was_down: bool = False) -> list[str]:
+        """What the console said: errors and warnings.
+
+        Args:
+            daemon_was_down: leave out the connections that were lost or refused while the test's daemon was down.
+        """
+        refused = ("WebSocket connection to", "net::ERR_CONNECTION_REFUSED") if daemon_was_down else ()
         return [text for text in await self.do("complaints") if not any(sign in text for sign in refused)]
 
 

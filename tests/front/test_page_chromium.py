@@ -79,7 +79,7 @@ class TwoTabs(TestCase):
         await alice.see(".own .text", "Good")
         self.assertEqual((await alice.messages()), [("own", "Are you there?"), ("other", "Yes"), ("own", "Good")])
         for tab in (alice, bob):
-            self.assertEqual(await tab.complaints(), [])
+            self.assertEqual(await tab.complaints(daemon_was_down=True), [])
 
     async def test_a_refused_message_says_why_and_can_be_sent_again(self) -> None:
         daemon, browser = await self.begin()
@@ -171,5 +171,5 @@ class AnUpgrade(TestCase):
         await daemon.restart()
         await tab.do("read", script="void setTimeout(() => { location.reload(); })")
         await tab.see("html[data-release=two] #status[data-state=connected]", "Connected")
-        self.assertEqual(await tab.complaints(), [])
+        self.assertEqual(await tab.complaints(daemon_was_down=True), [])
         self.assertEqual(daemon.faults, [])

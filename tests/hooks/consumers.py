@@ -10,9 +10,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from kschat.chat.interfaces import IStore
+from kschat.chat.presence import State
 from kschat.counters import Counters
 from kschat.hooks.consumer import Delivered, Delivery, Outcome
-from kschat.hooks.deriver import DeriverSettings, State
+from kschat.hooks.deriver import DeriverSettings
 from kschat.hooks.engine import Hooks, HooksSettings
 from kschat.hooks.events import TYPES
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
@@ -18,6 +19,7 @@ from kschat.hooks.events import TYPES
 from kschat.hooks.http import HookClient
 from kschat.hooks.signing import Signer
 from kschat.hooks.webhook import MAX_ANSWER, TIMEOUT, Webhook
+from kschat.repeated_log import RepeatedLog
 from tests.support.waiting import real_reactor
 
 SECRET = b"0123456789abcdef01234567"
@@ -39,7 +41,8 @@ def made_webhook(
         max_body=MAX_ANSWER,
         ca=ca,
     )
-    return Webhook(client, url, frozenset(TYPES), wall), signer
+    repeated = RepeatedLog(Clock())
+    return Webhook(client, url, types=frozenset(TYPES), wall=wall, repeated=repeated), signer
 
 
 def as_text(secret: bytes) -> str:

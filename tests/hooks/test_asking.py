@@ -19,6 +19,7 @@ from kschat.counters import Counters
 from kschat.hooks import asking
 from kschat.hooks.asking import MAX_WAITING_USER, MAX_WHY, Asker, AskSettings
 from kschat.hooks.breaker import FAILURES, PAUSE
+from kschat.repeated_log import LINES
 from kschat.wire.jsontext import MAX_HALVES
 from tests.chat.peers import message
 from tests.hooks.posters import FakePoster
@@ -178,6 +179,16 @@ class QuestionTests(AskerTestCase):
             self.poster.take().answer(allow=True)
         self.assertEqual(["u.example answers questions again"], [formatEvent(one) for one in logs][1:])
 
+    def test_a_back_end_that_fails_on_every_other_question_does_not_fill_the_log(self) -> None:
+        with capturedLogs() as logs:
+            for number in range(200):
+                self.asker.may_join("ann", "#r")
+                self.poster.take().answer(500 if number % 2 else 200, allow=True)
+            self.successResultOf(self.asker.stop())
+        self.assertLess(len(logs), 2 * (LINES + 2))
+        self.assertIn("90 more like this", formatEvent(logs[-2]) or "")
+        self.assertEqual([], self.clock.getDelayedCalls())
+
 
 class SilenceTests(AskerTestCase):
     """What holds if nobody answers."""
@@ -304,6 +315,21 @@ class BoundTests(AskerTestCase):
         self.assertEqual({"busy": 2}, self.silent())
         self.assertEqual([], self.clock.getDelayedCalls())
 
+    def test_a_question_whose_timer_is_late_is_not_sent(self) -> None:
+        self.asker = self.made(concurrent=1, timeout=2.0)
+        self.asker.may_join("ann", "#r")
+        late = self.waits(self.asker.may_join("ben", "#r"))
+        self.clock.advance(1.0)
+        fresh = self.waits(self.asker.may_join("eve", "#r"))
+        # A turn of the reactor that takes long: an answer is read, and no timer has run.
+        self.clock.rightNow += 1.0
+        self.poster.take().answer(allow=True)
+        self.assertEqual(Decision(False, silent=True), self.decided(late))
+        self.assertEqual(["eve"], [one.data["user"] for one in self.poster.asked])
+        self.poster.allow()
+        self.assertEqual(Decision(True), self.decided(fresh))
+        self.assertEqual(({"busy": 1}, []), (self.silent(), self.clock.getDelayedCalls()))
+
     def test_what_waited_too_long_here_does_not_count_against_the_back_end(self) -> None:
         self.asker = self.made(concurrent=1, timeout=2.0)
         for _ in range(2 * FAILURES):
@@ -388,6 +414,18 @@ class CacheTests(AskerTestCase):
         self.poster.allow()
         self.asker.use(self.settings)
         self.waits(self.asker.may_write("ann", "ben"))
+
+    def test_an_answer_to_a_question_of_before_is_not_remembered_and_not_shared(self) -> None:
+        before = self.waits(self.asker.may_write("ann", "ben"))
+        question = self.poster.take()
+        self.asker.use(self.settings)
+        after = self.waits(self.asker.may_write("ann", "ben"))
+        question.answer(allow=True)
+        self.assertEqual(Decision(True), self.decided(before))
+        self.waits(after)
+        self.poster.take().answer(allow=False)
+        self.assertEqual(Decision(False), self.decided(after))
+        self.assertEqual(Decision(False), self.asker.may_write("ann", "ben"))
 
     def test_the_body_of_a_question_is_json_of_the_message_as_it_came(self) -> None:
         text = json.dumps({"a": ["ü", 1.5, None, "\u2028"]})

@@ -8,11 +8,13 @@ from typing import Any
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.memory import MemoryStore
 from kschat.chat.interfaces import Progress, StoreUnavailable
 from kschat.chat.message import Message
+from kschat.chat.outbox import Backlog
 from kschat.hooks.consumer import Later
 from kschat.hooks.deriver import MAX_COUNTED, MAX_EVENTS
 from kschat.hooks.engine import LEASE, LOOK_EVERY, RECONCILE_AFTER, HooksSettings
@@ -437,8 +439,17 @@ class TestUpkeep(EngineTestCase):
         daemon.run(TWO_LOOKS)
         self.assertEqual(daemon.counters.hook_dropped, {"full": 2})
 
+    def test_messages_that_were_not_logged_are_counted_and_the_log_says_so(self) -> None:
+        lost = [3]
+        self.store.outbox.backlog = lambda: succeed(Backlog(lost=lost.pop() if lost else 0))
+        daemon = self.started(STORED)
+        with capturedLogs() as events:
+            daemon.run(25)
+        self.assertEqual(daemon.counters.hook_dropped, {"log": 3})
+        lines = [formatEvent(one) for one in events if one["log_level"] is LogLevel.error]
+        self.assertEqual(lines, ["3 messages were stored without a hook: too many waited"])
+
     def test_settings_are_used(self) -> None:
         daemon = self.started(STORED)
         daemon.hooks.use(HooksSettings(max_age=100))
         self.assertEqual(daemon.hooks._dispatchers[0].max_age, 100)
-        self.assertEqual(self.successResultOf(succeed(True)), True)

@@ -313,6 +313,21 @@ test("what another device has read is read here, and what came after it is not",
   assert.equal(chat.conversation("bob").unread, 0);
 });
 
+test("who has read to the end of what is loaded has not read what is not loaded yet", async () => {
+  const { chat, clock, last, sent } = await begin({}, { Conversations: () => [{ pId: "bob", last: message(2000), unread: 1000 }] });
+  await clock.advance(20);
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [message(1001), message(1002)] });
+  await clock.advance(20);
+  for (let times = 0; times < 3; times += 1) chat.read("bob");
+  assert.equal(chat.conversation("bob").unread, 1000);
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [message(1003), message(2000)] });
+  await clock.advance(20);
+  chat.read("bob");
+  assert.equal(chat.conversation("bob").unread, 0);
+  await clock.advance(20);
+  assert.deepEqual(sent.filter(([event]) => event === "Read").map(([, { mid }]) => mid), [message(1002).mid, message(2000).mid]);
+});
+
 test("the list of conversations is asked for before the pages, so that a page comes with its count", async () => {
   const { chat, sent, last, join, clock } = await begin();
   await chat.open("bob");

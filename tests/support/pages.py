@@ -286,21 +286,22 @@ fi
 exec {real} "$@"
 """
 
-#: ``npm install [--prefix .] PACKAGE``: links what is there. Without a package there is nothing to install, as
-#: package.json says (``tests.e2e.test_cloud_foundry`` asks the real npm).
+#: ``npm install [--prefix DIRECTORY] [--no-save] PACKAGE…``: links what is there. Without a package there is nothing to
+#: install, as package.json says (``tests.e2e.test_cloud_foundry`` asks the real npm).
 _NPM: Final = """#!/bin/sh
 [ "$1" = install ] || {{ echo "this npm only installs" >&2; exit 1; }}
 shift
-[ $# = 0 ] && exit 0
-[ "$1" = --prefix ] && {{ [ "$2" = . ] || exit 1; shift 2; }}
-mkdir -p node_modules
-for link in {links}; do
-    if [ "${{link%%=*}}" = "$1" ]; then
-        name=${{1%%@*}}
-        rm -rf "node_modules/$name"
-        ln -s "${{link#*=}}" "node_modules/$name" && exit 0
-    fi
+place=.
+[ "$1" = --prefix ] && {{ place=$2; shift 2; }}
+[ "$1" = --no-save ] && shift
+for package in "$@"; do
+    found=
+    for link in {links}; do
+        [ "${{link%%=*}}" = "$package" ] && found=${{link#*=}}
+    done
+    [ -n "$found" ] || {{ echo "no such package here: $package" >&2; exit 1; }}
+    mkdir -p "$place/node_modules"
+    rm -rf "$place/node_modules/${{package%%@*}}"
+    ln -s "$found" "$place/node_modules/${{package%%@*}}" || exit 1
 done
-echo "no such package here: $1" >&2
-exit 1
 """

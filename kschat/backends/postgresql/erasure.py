@@ -60,6 +60,8 @@ _CHANGED: Final = (
     f"AND (conversation, id) > (%(talk)s, %(id)s) ORDER BY conversation, id LIMIT {LOOK_THROUGH}"
 )
 
+_LOCK: Final = b"SELECT FROM conversations WHERE id = ANY (%s::bigint[]) ORDER BY id FOR NO KEY UPDATE"
+
 
 async def erase(work: Callable[[Callable[[Connection], Any]], Awaitable[Any]], name: str) -> int:
     """Erase a user; how many messages were deleted.
@@ -69,37 +71,52 @@ async def erase(work: Callable[[Callable[[Connection], Any]], Awaitable[Any]], n
             another call does what this one has left.
         name: of the user.
     """
-    user = await work(partial(_begin, name=name))
+    erased = 0
+
+    async def remove(part: str, user: int, rooms: list[int]) -> None:
+        nonlocal erased
+        while removed := await work(partial(_remove, part=part, user=user, rooms=rooms)):
+            erased += removed
+
+    async def take_back_reactions() -> None:
+        at: tuple[int, int] | None = (0, 0)
+        while at is not None:
+            at = await work(partial(_reactions, name=name, after=at))
+
+    user, _ = await work(partial(_begin, name=name))
     if user is None:
         return 0
-    erased = 0
     last: int | None = 0
     while last is not None:
         last, rooms = await work(partial(_rooms, user=user, after=last))
-        while rooms and (removed := await work(partial(_remove, part=_IN_ROOMS, user=user, rooms=rooms))):
-            erased += removed
-    at: tuple[int, int] | None = (0, 0)
-    while at is not None:
-        at = await work(partial(_reactions, name=name, after=at))
-    done = False
-    while not done:
-        # Also what came meanwhile.
+        if rooms:
+            await remove(_IN_ROOMS, user, rooms)
+    await take_back_reactions()
+    while True:
+        # A client may have connected again meanwhile, and joined rooms, subscribed, or written.
+        again, rooms = await work(partial(_begin, name=name))
+        if again != user:
+            # Another call has erased the user.
+            return erased
+        if rooms:
+            await remove(_IN_ROOMS, user, rooms)
+            await take_back_reactions()
         for part in _PARTS:
-            while removed := await work(partial(_remove, part=part, user=user, rooms=[])):
-                erased += removed
+            await remove(part, user, [])
         while await work(partial(_inbox, user=user)):
             pass
-        done = await work(partial(_finish, user=user))
-    return erased
+        if await work(partial(_finish, user=user)):
+            return erased
 
 
 def _one(connection: Connection, statement: str, parameters: Any) -> Any:
     return connection.execute(statement.encode(), parameters, binary=True).fetchone()
 
 
-def _begin(connection: Connection, name: str) -> int | None:
-    number: int | None = _one(connection, "SELECT begin_erasing(%s)", (name.encode(),))[0]
-    return number
+def _begin(connection: Connection, name: str) -> tuple[int | None, list[int]]:
+    """The user's number, None for nobody; and the rooms that the user was a member of."""
+    user, rooms = _one(connection, "SELECT * FROM begin_erasing(%s)", (name.encode(),))
+    return user, rooms or []
 
 
 def _rooms(connection: Connection, user: int, after: int) -> tuple[int | None, list[int]]:
@@ -121,11 +138,13 @@ def _reactions(connection: Connection, name: str, after: tuple[int, int]) -> tup
     rows = connection.execute(
         _CHANGED.encode(), {"name": name.encode(), "talk": talk, "id": number}, binary=True
     ).fetchall()
+    # Else a change that has read a message already would put the reaction back.
+    connection.execute(_LOCK, ([row[0] for row in rows if row[2]],))
     for conversation, id_, reacted in rows:
         if reacted:
             row = _one(
                 connection,
-                f"SELECT {COLUMNS} FROM messages m {NAMED} WHERE m.conversation = %s AND m.id = %s FOR UPDATE OF m",
+                f"SELECT {COLUMNS} FROM messages m {NAMED} WHERE m.conversation = %s AND m.id = %s",
                 (conversation, id_),
             )
             if row is not None:
@@ -138,6 +157,7 @@ def _reactions(connection: Connection, name: str, after: tuple[int, int]) -> tup
 
 def _inbox(connection: Connection, user: int) -> int:
     """Empty a part of the inbox: what is left are messages to rooms."""
+    connection.execute("SELECT FROM users WHERE id = %s FOR NO KEY UPDATE", (user,))
     return connection.execute(
         "DELETE FROM inbox WHERE user_id = %s AND place IN ("
         f"SELECT place FROM inbox WHERE user_id = %s ORDER BY place LIMIT {STEP_ROWS})",

@@ -10,19 +10,19 @@ import psycopg
 _SAID: Final = {
     "25006": "it accepts no writes: it is a standby, or its transactions are read-only",
     "28P01": "the user or the password is wrong",
-    "28000": "it does not let the user in (pg_hba.conf)",
+    "28000": "it rejects the user (pg_hba.conf)",
     "3D000": "there is no such database",
-    "42501": "its user may not do all that is needed",
+    "42501": "its user lacks a privilege",
     "53100": "its disk is full",
     "53200": "its memory is full",
-    "53300": "it has as many connections as it may have (max_connections)",
+    "53300": "it has no free connection (max_connections)",
     "57014": "it took too long",
     "57P01": "it is shutting down",
     "57P02": "it has crashed, and starts again",
     "57P03": "it is starting, or shutting down",
     "55P03": "another transaction holds a lock for too long",
     "40001": "something was erased meanwhile",
-    "KS001": "PostgreSQL came to it too late, and did nothing",
+    "KS001": "it was too late when PostgreSQL got to it, and nothing was done",
 }
 
 #: What a statement ended with because of that statement alone: a value, or somebody else who did the same.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import psycopg
+from twisted.internet.defer import CancelledError
 from twisted.internet.threads import deferToThreadPool
 
 from kschat.backends.postgresql.address import places
 from kschat.backends.postgresql.faults import why
 from kschat.backends.postgresql.schema_versions import SCHEMA, shipped, version_of
-from kschat.backends.postgresql.session import find
+from kschat.backends.postgresql.session import Session, Watch, find
 from kschat.backends.postgresql.settings import Settings
 from kschat.chat.interfaces import StoreUnavailable
+
+_GIVEN_UP: Final = "it was given up"
 
 
 async def probe(settings: Settings, reactor: Any) -> str:
@@ -29,11 +32,27 @@ async def probe(settings: Settings, reactor: Any) -> str:
         StoreUnavailable: a daemon could not use it; the text is one sentence, with host and port.
         ValueError: the URL can't be read.
     """
-    return str(await deferToThreadPool(reactor, reactor.getThreadPool(), _look, settings))
+    made: list[Session] = []
+    given_up = False
+
+    def watch(session: Session | None) -> None:
+        if session is not None:
+            made.append(session)
+            if given_up:
+                session.abort(_GIVEN_UP)
+
+    try:
+        return str(await deferToThreadPool(reactor, reactor.getThreadPool(), _look, settings, watch))
+    except CancelledError:
+        # Else the thread would wait for its server, and the process for its thread.
+        given_up = True
+        for session in made:
+            session.abort(_GIVEN_UP)
+        raise
 
 
-def _look(settings: Settings) -> str:
-    session = find(places(settings.url), settings.patience)
+def _look(settings: Settings, watch: Watch) -> str:
+    session = find(places(settings.url), settings.patience, watch)
     try:
         version = version_of(session.connection, len(shipped()))
         if not version:

@@ -178,13 +178,17 @@ class _Reader:
         if self._session is not None and self._target is target and not self._session.broken:
             return self._session.connection
         self._close()
-        session = Session(target.place, self._patience)
+        session = Session(target.place, self._patience, self._made)
         row = session.connection.execute("SELECT server()").fetchone()
         if row is None or row[0] != target.server:
-            session.close()
+            self._close()
             raise StoreUnavailable("another server is the primary now")
-        self._session, self._target = session, target
+        self._target = target
         return session.connection
+
+    def _made(self, session: Session) -> None:
+        # Already now, so that it can be aborted if the server does not answer what sets it up.
+        self._session, self._target = session, None
 
     def _run(self) -> None:
         while not self._ended:

@@ -25,15 +25,15 @@ Connection = psycopg.Connection[Any]
 #: In the place of ``REST``, once a round takes longer than the time between two rounds.
 HURRIED_REST: Final = 1.0
 
-#: Messages before a number, about in the order of their numbers: as they lie in the table.
+#: The oldest messages before a number.
 _OLD: Final = (
     (
         "SELECT conversation, id, 2 + coalesce(cardinality(members), 1) AS cost FROM messages WHERE id < %(before)s "
-        f"LIMIT {STEP_MESSAGES}"
+        f"ORDER BY id LIMIT {STEP_MESSAGES}"
     ),
     (
         "SELECT conversation, id, 2 + cardinality(members) AS cost FROM updates WHERE id < %(before)s "
-        f"LIMIT {STEP_MESSAGES}"
+        f"ORDER BY id LIMIT {STEP_MESSAGES}"
     ),
 )
 
@@ -212,6 +212,8 @@ def _beyond(connection: Connection, user: int, most: int) -> int | None:
 
 
 def _trim_inbox(connection: Connection, user: int, upto: int) -> int:
+    # First, as all others do who delete from inboxes.
+    connection.execute("SELECT FROM users WHERE id = %s FOR NO KEY UPDATE", (user,))
     return int(_one(connection, _TRIM_INBOX, {"user": user, "upto": upto})[0])
 
 

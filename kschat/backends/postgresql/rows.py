@@ -17,9 +17,9 @@ from kschat.chat.mids import mid_of, number_of, suffix_of
 #: What ``message_of`` takes, of a message ``m`` with its sender ``s``, its recipient ``r`` and its conversation ``c``.
 COLUMNS: Final = "m.id, m.suffix, s.name, coalesce(r.name, c.room), m.ids, m.extra, m.msg, m.time, m.cid, m.attachments"
 
-#: Those tables, for ``messages m``.
+#: Those tables, for ``messages m``. What a user wrote into a room in the moment of being erased is shown to nobody.
 NAMED: Final = (
-    "JOIN users s ON s.id = m.sender LEFT JOIN users r ON r.id = m.recipient "
+    "JOIN users s ON s.id = m.sender AND s.name IS NOT NULL LEFT JOIN users r ON r.id = m.recipient "
     "JOIN conversations c ON c.id = m.conversation"
 )
 

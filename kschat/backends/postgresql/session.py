@@ -30,8 +30,17 @@ _SET: Final = (
     "SET default_transaction_isolation TO 'read committed'; SET statement_timeout TO {patience}; "
     "SET idle_in_transaction_session_timeout TO {patience}; "
     # Else the locks of a daemon whose machine has gone are held for hours.
-    "SET tcp_keepalives_idle TO 5; SET tcp_keepalives_interval TO 2; SET tcp_keepalives_count TO 3"
+    "SET tcp_keepalives_idle TO 5; SET tcp_keepalives_interval TO 2; SET tcp_keepalives_count TO 3; "
+    "SET tcp_user_timeout TO 10000"
 )
+
+#: Functions of PostgreSQL that warn when transaction numbers run out. The server logs that; no commit is in doubt.
+_NUMBERING: Final = frozenset(
+    {"GetNewTransactionId", "SetTransactionIdLimit", "GetNewMultiXactId", "SetMultiXactIdLimit"}
+)
+
+#: Told of a session when it begins to ask its server something, and with None when that has ended.
+Watch = Callable[["Session | None"], None]
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -69,7 +78,7 @@ class Session:
     Args:
         place: where to.
         patience: seconds that a statement may take.
-        made: called with it once it is connected, and can be aborted.
+        made: called with it once it is connected, and can be aborted: until it is set up it waits for the server.
 
     Attributes:
         connection: for statements, each its own transaction unless one is begun.
@@ -96,7 +105,7 @@ class Session:
             self.connection.add_notice_handler(self._noticed)
             self.connection.execute(_SET.format(patience=int(patience * 1000)).encode())
         except BaseException:
-            self.connection.close()
+            self.close()
             raise
 
     @property
@@ -150,6 +159,13 @@ class Session:
             psycopg.Error, StoreUnavailable: it can't be used.
         """
         execute = self.connection.execute
+        commit, fsync, version = execute(
+            "SELECT current_setting('synchronous_commit'), current_setting('fsync'), current_setting('server_version')"
+        ).fetchone() or ("", "", "")
+        risky = commit == "off" or fsync == "off"
+        if commit == "off":
+            # What is said here has to be there after a crash: that later commits may not be.
+            execute("SET synchronous_commit TO on")
         upgrade(self.connection, list(steps))
         lock = "pg_try_advisory_lock" if alone else "pg_try_advisory_lock_shared"
         (got,) = execute(f"SELECT {lock}(%s)", (USE_LOCK,)).fetchone() or (False,)
@@ -159,13 +175,11 @@ class Session:
                 if alone
                 else "a kschat without RabbitMQ uses it: all of them need amqp"
             )
-        commit, fsync, version = execute(
-            "SELECT current_setting('synchronous_commit'), current_setting('fsync'), current_setting('server_version')"
-        ).fetchone() or ("", "", "")
-        risky = commit == "off" or fsync == "off"
         epoch, generation, begun, clock, server = execute(
             "SELECT epoch, generation, begun, extract(epoch FROM now), server() FROM hello(%s)", (risky,)
         ).fetchone() or ("", 0, False, 0.0, "")
+        if commit == "off":
+            execute("RESET synchronous_commit")
         warnings = []
         if fsync == "off":
             warnings.append("fsync is off: a crash of its machine may lose all data")
@@ -176,17 +190,17 @@ class Session:
         return Hello(epoch, generation, server, begun, float(clock), version, tuple(warnings))
 
     def _noticed(self, notice: psycopg.errors.Diagnostic) -> None:
-        if notice.severity_nonlocalized == "WARNING":
+        if notice.severity_nonlocalized == "WARNING" and notice.source_function not in _NUMBERING:
             self.doubt = f"it warned: {(notice.message_primary or '').splitlines()[0]}"
 
 
-def find(places: Sequence[Place], patience: float, made: Callable[[Session], None] | None = None) -> Session:
+def find(places: Sequence[Place], patience: float, watch: Watch | None = None) -> Session:
     """Connect to the newest of the servers that may be written to.
 
     Args:
         places: the hosts.
         patience: seconds that a statement may take.
-        made: see ``Session``.
+        watch: gives up one that waits too long.
 
     Raises:
         StoreUnavailable: there is none; with a sentence that names each host and why.
@@ -195,7 +209,7 @@ def find(places: Sequence[Place], patience: float, made: Callable[[Session], Non
     reasons = []
     for place in places:
         try:
-            session = Session(place, patience, made)
+            session = Session(place, patience, watch)
             try:
                 found.append((session.standing() if len(places) > 1 else (0, 0), session))
             except BaseException:
@@ -207,6 +221,10 @@ def find(places: Sequence[Place], patience: float, made: Callable[[Session], Non
             for _, one in found:
                 one.close()
             raise
+        finally:
+            # While the next host connects, this one is asked nothing.
+            if watch is not None:
+                watch(None)
     if not found:
         raise StoreUnavailable("; ".join(reasons))
     newest = max(found, key=lambda one: one[0])[1]

@@ -118,6 +118,8 @@ class PostgresqlStore:
         self._checking = False
         self._searched = -SEARCH_INTERVAL
         self._searching = False
+        # The session that the search waits for, and since when.
+        self._searched_by: tuple[Session, float] | None = None
 
     @property
     def up(self) -> bool:
@@ -147,8 +149,9 @@ class PostgresqlStore:
         await self._retention.stop()
         await self._client.stop()
         await gatherResults([pool.stop() for pool in self._pools])
-        self._look.stop()
         await self._writer.stop()
+        # The last: it gives up whatever a thread waits for too long.
+        self._look.stop()
 
     # IStore: what writes.
 
@@ -272,7 +275,7 @@ class PostgresqlStore:
         return self._reader.ask(lambda connection: queries.revocations(connection, after, limit))
 
     def sweep(self) -> Deferred[None]:
-        """Delete now what is deleted by and by, unless another daemon does. For tests and benches."""
+        """Run a round of retention now, unless another daemon runs one. For tests and benches."""
         return self._retention.sweep()
 
     def _call(
@@ -309,7 +312,7 @@ class PostgresqlStore:
     # Connector.
 
     async def connect(self) -> Link:
-        return await self._writer.open(lambda made: find(self._places, self._settings.patience, made))
+        return await self._writer.open(lambda watch: find(self._places, self._settings.patience, watch))
 
     async def prepare(self, connection: Link, progress: Callable[[], object]) -> None:
         def greet(session: Session) -> Hello:
@@ -375,6 +378,9 @@ class PostgresqlStore:
         self._writer.look_after(now, patience)
         for pool in self._pools:
             pool.look_after(now, patience)
+        searched_by = self._searched_by
+        if searched_by is not None and now - searched_by[1] > patience:
+            searched_by[0].abort(f"it answered nothing for {patience:g} seconds")
         self._check()
         if len(self._places) > 1:
             self._search()
@@ -390,7 +396,7 @@ class PostgresqlStore:
             # (Of a failure the writer thread tells, if the connection has ended by it.)
             self._checking = False
             if isinstance(result, str) and result != self.epoch:
-                link.abort("its data are gone, or others")
+                link.abort("its data is gone, or was replaced")
 
         asked = self._writer.statement(lambda: Call(b"SELECT epoch FROM state"), lambda rows: str(rows[0][0]))
         asked.addBoth(checked)
@@ -404,13 +410,17 @@ class PostgresqlStore:
         own = link.session.place
         others = [place for place in self._places if place != own]
 
+        def watch(session: Session | None) -> None:
+            """On a reader's thread."""
+            self._searched_by = None if session is None else (session, float(self._reactor.seconds()))
+
         def newer(connection: psycopg.Connection[Any]) -> bool:
             """On a reader's thread."""
             row = connection.execute("SELECT generation, server() FROM state").fetchone()
             assert row is not None
             here = (int(row[0]), int(row[1].split()[1], 16))
             try:
-                found = find(others, patience)
+                found = find(others, patience, watch)
             except StoreUnavailable:
                 return False
             try:

@@ -58,7 +58,11 @@ def _change(connection: psycopg.Connection[Any], update: Message, number: int, d
         return Stored(update, (), False, Error.INVALID)
     if not is_member or (is_blocked and about.kind != DELETE and not is_room(update.recipient)):
         return Stored(update, (), False, Error.NOT_ALLOWED)
-    target = message_of(connection.execute(_TARGET.encode(), (talk, number), binary=True).fetchone() or ())
+    kept = connection.execute(_TARGET.encode(), (talk, number), binary=True).fetchone()
+    if kept is None:
+        # Its sender was erased.
+        return Stored(update, (), False, Error.INVALID)
+    target = message_of(kept)
     after = changed(target, update)
     if isinstance(after, Error):
         return Stored(update, (), False, after)

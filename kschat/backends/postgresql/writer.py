@@ -32,7 +32,7 @@ from kschat.backends.postgresql.jobs import (
     WorkJob,
 )
 from kschat.backends.postgresql.pipeline import Pipeline, Refused
-from kschat.backends.postgresql.session import Session, wait
+from kschat.backends.postgresql.session import Session, Watch, wait
 from kschat.backends.postgresql.wire import Call
 from kschat.chat.interfaces import LimitReached, StoreUnavailable
 from kschat.chat.message import Message
@@ -138,14 +138,14 @@ class Writer:
         """Do several statements. ``work`` is called on the thread, and may raise LimitReached or StoreUnavailable."""
         return self._ask(WorkJob(work))
 
-    def open(self, connect: Callable[[Callable[[Session], None]], Session]) -> Deferred[Link]:
+    def open(self, connect: Callable[[Watch], Session]) -> Deferred[Link]:
         """Connect, on the thread. ``connect`` is called with what is to be told of each session that it makes; fails as
         it does."""
         opened: Deferred[Link] = Deferred()
 
         def do() -> None:
             try:
-                link = Link(connect(self._made))
+                link = Link(connect(self._watch))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told
                 self._reactor.callFromThread(_answer, opened, Failure(error))
                 return
@@ -225,8 +225,8 @@ class Writer:
 
     # On the thread.
 
-    def _made(self, session: Session) -> None:
-        self._made_last, self.since = session, self._clock.seconds()
+    def _watch(self, session: Session | None) -> None:
+        self._made_last, self.since = session, None if session is None else self._clock.seconds()
 
     def _run(self) -> None:
         while not self._ended:
@@ -337,6 +337,7 @@ class Writer:
 
     def _refused(self, flight: Flight, error: Refused) -> None:
         if not is_of_one(error.sqlstate):
+            # Also what came too late (KS001): perhaps its clock was set, and the next session asks for the time again.
             raise psycopg.OperationalError(str(error))
         jobs = flight.jobs
         unkept = isinstance(flight, BatchFlight) and not flight.appended
@@ -349,9 +350,6 @@ class Writer:
                 self._todo.appendleft(job)
             return
         flight.results = [Failure(StoreUnavailable(f"PostgreSQL refused: {error}"))] * len(jobs)
-        if error.sqlstate == "KS001":
-            # Its clock was set, perhaps: the next session learns it anew.
-            raise psycopg.OperationalError(str(error))
         self._answer_flights()
 
     def _work(self, job: WorkJob, session: Session, pipeline: Pipeline) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from itertools import takewhile
 from typing import Any, Final
 
@@ -13,7 +14,9 @@ from msgspec import Raw
 from kschat.chat.conversations import is_room
 from kschat.chat.mids import mid_of
 from kschat.chat.outbox import (
+    MAX_DROPPED,
     MAX_JOINS,
+    MAX_PLACES,
     Backlog,
     Commit,
     Event,
@@ -24,9 +27,6 @@ from kschat.chat.outbox import (
     Retry,
     WaitingUser,
 )
-
-#: Places of messages that are listed at once, beside those of the last message.
-MAX_PLACES: Final = 5000
 
 #: Events that one step of erasing a user looks at.
 ERASE_EVENTS: Final = 1000
@@ -122,10 +122,12 @@ class HookTables:
             [(one.user, one.due, one.told) for one in commit.waiting],
         )
         many("INSERT OR IGNORE INTO hook_waiting VALUES (?, ?, 0)", list(commit.undelivered.items()))
+        added = 0
         for consumer, events in commit.events.items():
             many(_INSERT, [_row_of(consumer, event) for event in events])
-            self.events += len(events)
-        dropped = max(self.events - commit.most, 0)
+            added += len(events)
+        self.events += added
+        dropped = min(max(self.events - commit.most, 0), MAX_DROPPED + added)
         if dropped:
             self._delete([number for number, _ in self._execute(OLDEST, (dropped,))])
         return dropped
@@ -184,23 +186,24 @@ def _row_of(consumer: str, event: Event) -> tuple[Any, ...]:
 
 def log(connection: sqlite3.Connection, upto: int, limit: int) -> LogPage:
     """See ``IOutbox.log``."""
-    rows = connection.execute(LOG, (upto, limit)).fetchall()
     listed: list[Logged] = []
     count = last = 0
-    for number, suffix, sender, room, recipient, place, places, time, total in rows:
-        last = number
-        if not total:
-            continue
-        if recipient is not None:
-            found: list[tuple[str, int]] = [(recipient, place)]
-        else:
-            # (Of a user who was erased only the number is left, with a name that is a room's.)
-            found = [one for one in connection.execute(PLACES, (places,)).fetchall() if not is_room(one[0])]
-        listed.append(Logged(mid_of(number, suffix), sender, room, time, tuple(found)))
-        count += len(found)
-        if count >= MAX_PLACES:
-            break
-    if not rows:
+    # Row by row: the places of one message may have 100 kB.
+    with closing(connection.execute(LOG, (upto, limit))) as rows:
+        for number, suffix, sender, room, recipient, place, places, time, total in rows:
+            last = number
+            if not total:
+                continue
+            if recipient is not None:
+                found: list[tuple[str, int]] = [(recipient, place)]
+            else:
+                # (Of a user who was erased only the number is left, with a name that is a room's.)
+                found = [one for one in connection.execute(PLACES, (places,)).fetchall() if not is_room(one[0])]
+            listed.append(Logged(mid_of(number, suffix), sender, room, time, tuple(found)))
+            count += len(found)
+            if count >= MAX_PLACES:
+                break
+    if not last:
         (position,) = connection.execute("SELECT position FROM hook_progress").fetchone()
         return LogPage((), str(upto) if position is not None and upto > position else None)
     return LogPage(listed, str(last))

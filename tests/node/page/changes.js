@@ -199,11 +199,10 @@ module.exports = async (stage) => {
     await alice.locator(at.divider).waitFor();
     const first = alice.locator(at.message).filter({ has: alice.locator(".divider") });
     ok(/missed \d+\./.test(await first.innerText()), "the divider stands before a missed message");
-    const { top, bottom } = await alice.evaluate(([divider, scroll]) => {
-      const line = document.querySelector(divider).getBoundingClientRect(), view = document.querySelector(scroll).getBoundingClientRect();
-      return { top: line.top - view.top, bottom: view.bottom - line.bottom };
-    }, [at.divider, at.scroll]);
-    ok(top >= 0 && bottom > 100, `the divider is in sight: ${top}, ${bottom}`);
+    await stage.until(() => alice.evaluate(([divider, scroll]) => {
+      const line = document.querySelector(divider)?.getBoundingClientRect(), view = document.querySelector(scroll).getBoundingClientRect();
+      return Boolean(line) && line.top >= view.top && view.bottom - line.bottom > 100;
+    }, [at.divider, at.scroll]), "the divider to be in sight, with messages below it");
     await alice.sees("Edited offline"); // what was read, above it
     await alice.locator(at.newer).filter({ hasText: "999+ new" }).waitFor();
     ok(await alice.locator(at.message).count() < 150, "not all messages are in the document");

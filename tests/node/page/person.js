@@ -136,9 +136,12 @@ class Person {
     }, yes);
   }
 
-  /** What the console said, but for connections that a daemon which is down did not take. */
+  /** What the console said, in a scenario that stops its daemon or takes the network away, but for connections that failed then. */
   serious() {
-    return this.complaints.filter((text) => !/WebSocket connection to|Failed to load resource: net::/.test(text));
+    // (The script is a service worker's, which Chromium fetches when it likes, also while the server is down. FILE_NOT_FOUND, which HTTP
+    // does not have: a picture was drawn again, and its first object URL revoked, before it was loaded.)
+    const failed = /WebSocket connection to|error occurred when fetching the script|net::ERR_(CONNECTION_(REFUSED|RESET|CLOSED)|EMPTY_RESPONSE|INTERNET_DISCONNECTED|NETWORK_CHANGED|FILE_NOT_FOUND)/;
+    return this.complaints.filter((text) => !failed.test(text));
   }
 
   async close() { await this.page.close(); }

@@ -103,8 +103,8 @@ CREATE UNIQUE INDEX messages_cid ON messages (sender, cid) WHERE cid IS NOT NULL
 -- Each member's own messages in a room.
 CREATE INDEX messages_own ON messages (conversation, sender, id) WHERE recipient IS NULL;
 
--- Small: messages lie in the table about as they came.
-CREATE INDEX messages_age ON messages USING brin (id) WITH (pages_per_range = 32);
+-- The oldest. (A BRIN index would be smaller, and of no use once new messages lie where deleted ones were.)
+CREATE INDEX messages_age ON messages (id);
 
 -- Messages whose numbers run ahead of their time, since the clock was wrong before (see `backends/age.py`).
 CREATE INDEX messages_late ON messages (time) WHERE time < (id >> 16) - 60000 AND time >= (id >> 16) - 2592000000;
@@ -133,7 +133,7 @@ CREATE TABLE updates (
 
 CREATE UNIQUE INDEX updates_cid ON updates (sender, cid) WHERE cid IS NOT NULL;
 CREATE INDEX updates_sender ON updates (sender);
-CREATE INDEX updates_age ON updates USING brin (id) WITH (pages_per_range = 32);
+CREATE INDEX updates_age ON updates (id);
 
 -- Each message and update once for each recipient.
 CREATE TABLE inbox (
@@ -211,11 +211,11 @@ END $$;
 CREATE FUNCTION check_deadline(deadline timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF clock_timestamp() > deadline THEN
-        RAISE EXCEPTION 'PostgreSQL came to it too late, and did nothing' USING ERRCODE = 'KS001';
+        RAISE EXCEPTION 'it is too late: nothing was done' USING ERRCODE = 'KS001';
     END IF;
 END $$;
 
--- Something was erased since it was looked up: the daemon tries again.
+-- Something was erased since it was looked up: the call does nothing, and may be repeated.
 CREATE FUNCTION try_again() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'it was erased meanwhile' USING ERRCODE = '40001';
@@ -348,6 +348,8 @@ BEGIN
         LEFT JOIN messages m ON m.sender = t.sender AND m.cid = t.cid AND m.cid IS NOT NULL;
     END IF;
     SELECT base_of(generation) INTO base FROM state;
+    -- The daemon does not know yet how the batch before was numbered if its answer is on its way.
+    beyond := greatest(beyond, coalesce(nullif(current_setting('kschat.last_number', true), ''), '0')::bigint);
 
     RETURN QUERY
     WITH asked AS MATERIALIZED (
@@ -372,6 +374,8 @@ BEGIN
         FROM counted o
         JOIN conversations c ON c.id = o.talk
         JOIN participants p ON p.user_id = o.sender AND p.conversation = o.talk
+    ), noted AS MATERIALIZED (
+        SELECT set_config('kschat.last_number', coalesce(max(number), beyond)::text, false) AS last FROM fresh
     ), placed AS MATERIALIZED (
         SELECT e.n, e.user_id, u.name, e.talk, e.number,
             greatest(u.last, base) + row_number() OVER (PARTITION BY e.user_id ORDER BY e.n) AS place
@@ -417,11 +421,12 @@ BEGIN
         CASE WHEN a.recipient IS NOT NULL THEN g.place END,
         CASE WHEN a.recipient IS NULL THEN g.names END,
         CASE WHEN a.recipient IS NULL THEN g.places END
-    FROM asked a LEFT JOIN fresh f ON f.n = a.n LEFT JOIN gathered g ON g.n = a.n;
+    FROM asked a CROSS JOIN noted LEFT JOIN fresh f ON f.n = a.n LEFT JOIN gathered g ON g.n = a.n
+    WHERE noted.last IS NOT NULL;
     PERFORM check_deadline(deadline);
 END $$;
 
--- Begins to change a message: locks its conversation, and reads it. No row: there is no such message. `known`: the cid
+-- Begins to change a message: locks its conversation and the users in it, and reads it. No row: there is no such message. `known`: the cid
 -- is; `allowed`: the sender is a member, and is not blocked.
 CREATE FUNCTION begin_change(
     deadline timestamptz, from_name bytea, to_name bytea, target bigint, target_suffix bytea, update_cid bytea
@@ -436,8 +441,17 @@ BEGIN
     PERFORM check_deadline(deadline);
     SELECT conversation_of(from_name, to_name) INTO talk_id;
     PERFORM FROM conversations WHERE id = talk_id FOR NO KEY UPDATE;
-    -- Also so that a repeat is answered no sooner than the first one is safe.
-    SELECT id INTO sender_id FROM users WHERE name = from_name FOR NO KEY UPDATE;
+    -- Also those who get the update, whom `finish_change` writes to: later it would be out of the order of locks. And the
+    -- sender, so that a repeat is answered no sooner than the first one is safe.
+    PERFORM FROM users WHERE id IN (
+        SELECT user_id FROM participants WHERE conversation = talk_id AND EXISTS (
+            SELECT FROM participants p JOIN users u ON u.id = p.user_id
+            WHERE p.conversation = talk_id AND u.name = from_name
+        )
+        UNION ALL
+        SELECT id FROM users WHERE name = from_name
+    ) ORDER BY id FOR NO KEY UPDATE;
+    SELECT id INTO sender_id FROM users WHERE name = from_name;
     RETURN QUERY SELECT
         update_cid IS NOT NULL AND (
             EXISTS (SELECT FROM updates u WHERE u.sender = sender_id AND u.cid = update_cid)
@@ -470,8 +484,6 @@ BEGIN
     UPDATE messages SET size = new_size, msg = new_msg, attachments = new_attachments, extra = new_extra, line = new_line
     WHERE conversation = talk AND id = target;
     UPDATE conversations SET last = greatest(last + 1, given) WHERE id = talk RETURNING last INTO given_number;
-    PERFORM FROM users WHERE id IN (SELECT user_id FROM participants WHERE conversation = talk)
-        ORDER BY id FOR NO KEY UPDATE;
     SELECT base_of(generation) INTO base FROM state;
     WITH placed AS (
         UPDATE users SET last = greatest(last, base) + 1
@@ -604,8 +616,10 @@ DECLARE
     other bigint;
 BEGIN
     PERFORM make_users(ARRAY[user_name, peer_name]);
+    -- Both: neither is erased meanwhile.
+    PERFORM FROM users WHERE name IN (user_name, peer_name) ORDER BY id FOR NO KEY UPDATE;
     SELECT id INTO other FROM users WHERE name = peer_name;
-    SELECT id INTO owner FROM users WHERE name = user_name FOR NO KEY UPDATE;
+    SELECT id INTO owner FROM users WHERE name = user_name;
     IF owner IS NULL OR other IS NULL THEN
         PERFORM try_again();
     END IF;
@@ -696,9 +710,7 @@ DECLARE
     removed bigint;
 BEGIN
     PERFORM FROM conversations WHERE id = ANY (talks) ORDER BY id FOR NO KEY UPDATE;
-    IF is_old THEN
-        PERFORM FROM users WHERE id IN (SELECT user_id FROM places_of(talks, numbers)) ORDER BY id FOR NO KEY UPDATE;
-    END IF;
+    PERFORM FROM users WHERE id IN (SELECT user_id FROM places_of(talks, numbers)) ORDER BY id FOR NO KEY UPDATE;
     WITH doomed AS MATERIALIZED (
         SELECT m.conversation, m.id, m.sender, m.total, m.own FROM unnest(talks, numbers) AS t (talk, number)
         JOIN messages m ON m.conversation = t.talk AND m.id = t.number
@@ -773,15 +785,14 @@ BEGIN
     RETURN passed = step;
 END $$;
 
--- Begins to erase a user, who is in no room and in no block list from now on. Returns the user's id, NULL for nobody.
-CREATE FUNCTION begin_erasing(user_name bytea) RETURNS bigint LANGUAGE plpgsql AS $$
+-- Begins to erase a user: takes the user out of all rooms and block lists. It is called again for a user who comes back
+-- before `finish_erasing`. Returns the user's id, NULL for nobody, and the rooms.
+CREATE FUNCTION begin_erasing(user_name bytea, OUT erased_id bigint, OUT rooms bigint[]) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
-DECLARE
-    erased_id bigint;
 BEGIN
     SELECT id INTO erased_id FROM users WHERE name = user_name;
     IF erased_id IS NULL THEN
-        RETURN NULL;
+        RETURN;
     END IF;
     PERFORM FROM conversations WHERE id IN (SELECT conversation FROM participants WHERE user_id = erased_id)
         AND room IS NOT NULL ORDER BY id FOR NO KEY UPDATE;
@@ -789,17 +800,18 @@ BEGIN
     WITH left_rooms AS (
         DELETE FROM participants p USING conversations c
         WHERE p.user_id = erased_id AND c.id = p.conversation AND c.room IS NOT NULL RETURNING c.id
+    ), counted AS (
+        UPDATE conversations SET members = members - 1 WHERE id IN (SELECT id FROM left_rooms) RETURNING id
     )
-    UPDATE conversations SET members = members - 1 WHERE id IN (SELECT id FROM left_rooms);
+    SELECT array_agg(id) INTO rooms FROM counted;
     DELETE FROM subscriptions WHERE user_id = erased_id;
     DELETE FROM blocks WHERE user_id = erased_id;
     DELETE FROM blocks WHERE peer = erased_id;
     UPDATE users SET rooms = 0 WHERE id = erased_id;
     UPDATE state SET erased = greatest(state.erased, u.last) FROM users u WHERE u.id = erased_id;
-    RETURN erased_id;
 END $$;
 
--- Deletes conversations of two in which nothing is left; and the user, once there is no other. Whether that was done.
+-- Deletes conversations of two in which nothing is left; and the user, once nothing else is there. Whether that was done.
 CREATE FUNCTION finish_erasing(erased_id bigint) RETURNS boolean LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
@@ -813,7 +825,10 @@ BEGIN
             AND NOT EXISTS (SELECT FROM updates u WHERE u.conversation = c.id) RETURNING c.id
     )
     DELETE FROM participants WHERE conversation IN (SELECT id FROM emptied);
-    IF EXISTS (SELECT FROM participants WHERE user_id = erased_id) OR EXISTS (SELECT FROM inbox WHERE user_id = erased_id) THEN
+    IF EXISTS (SELECT FROM participants WHERE user_id = erased_id) OR EXISTS (SELECT FROM inbox WHERE user_id = erased_id)
+        OR EXISTS (SELECT FROM subscriptions WHERE user_id = erased_id)
+        OR EXISTS (SELECT FROM blocks WHERE user_id = erased_id) OR EXISTS (SELECT FROM blocks WHERE peer = erased_id)
+    THEN
         RETURN false;
     END IF;
     UPDATE state SET erased = greatest(state.erased, u.last) FROM users u WHERE u.id = erased_id;

@@ -35,7 +35,9 @@ from kschat.backends.redis.store.codec import StoredError, id_of, number_of_id, 
 from kschat.chat.conversations import is_room
 from kschat.chat.mids import COUNT_BITS, mid_of
 from kschat.chat.outbox import (
+    MAX_DROPPED,
     MAX_MARKS,
+    MAX_PLACES,
     Backlog,
     Commit,
     Event,
@@ -98,12 +100,21 @@ class RedisOutbox:
         return asked.addCallback(self._page, limit)
 
     def _page(self, found: list[Any], limit: int) -> LogPage:
-        listed = [message for id_, fields in found for message in self._messages(id_, fields)]
-        if len(listed) > limit:
+        listed: list[Logged] = []
+        upto: bytes | None = None
+        read = places = 0
+        for upto, fields in found:
+            messages = self._messages(upto, fields)
+            listed += messages
+            read += 1
+            places += sum([len(message.places) for message in messages])
+            if places >= MAX_PLACES:
+                break
+        if len(listed) > limit or read < len(found):
             self._batches = max(self._batches // 2, 1)
-        elif len(found) == self._batches and 2 * len(listed) < limit:
+        elif read == self._batches and 2 * len(listed) < limit and 2 * places < MAX_PLACES:
             self._batches = min(2 * self._batches, MAX_BATCHES)
-        return LogPage(listed, found[-1][0].decode() if found else None)
+        return LogPage(listed, None if upto is None else upto.decode())
 
     def _messages(self, id_: bytes, fields: Sequence[bytes]) -> list[Logged]:
         try:
@@ -173,6 +184,7 @@ class RedisOutbox:
             list(commit.settled),
             events,
             commit.most,
+            MAX_DROPPED,
         )
         return self._client.read("hookCommit", argument).addCallback(_committed)
 

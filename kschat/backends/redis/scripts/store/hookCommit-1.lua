@@ -5,13 +5,14 @@
 --            looked at: users and their numbers; users who are known as connected from now on; and no longer; users with
 --            undelivered messages, and when to look at them if that is not known; users, when to look at them again, and
 --            the last offsets of which an event has told; users who wait no more; events: the consumer, the event (packed,
---            which this does not parse), when it is due; how many events there may be
+--            which this does not parse), when it is due; how many events there may be; how many this drops
+--            at the most, beside as many as are new
 -- Output:
 --   how many of the oldest events were deleted; -1 if another daemon has the lease, and nothing was done
 
 -- @include "dropEvent"
 
-local holder, log, joins, marks, connected, disconnected, undelivered, waiting, settled, events, most =
+local holder, log, joins, marks, connected, disconnected, undelivered, waiting, settled, events, most, most_dropped =
   unpack(cmsgpack.unpack(ARGV[1]))
 local WAITING, TOLD, EVENTS = prefix .. 'x:hook:waiting', prefix .. 'x:hook:told', prefix .. 'x:hook:events'
 
@@ -52,7 +53,7 @@ for at = 1, #events, 3 do
   call('ZADD', prefix .. 'x:hook:order', number, number)
   call('ZADD', prefix .. 'x:hook:due:' .. events[at], format('%.0f', events[at + 2]), number)
 end
-local dropped = math.max(call('HLEN', EVENTS) - most, 0)
+local dropped = math.min(math.max(call('HLEN', EVENTS) - most, 0), most_dropped + #events / 3)
 for _, number in ipairs(dropped > 0 and call('ZRANGE', prefix .. 'x:hook:order', 0, dropped - 1) or {}) do
   drop_event(number)
 end
