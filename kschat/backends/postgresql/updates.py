@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import psycopg
 
-from kschat.backends.postgresql.rows import COLUMNS, NAMED, extra_of, message_of, packed, spelled
+from kschat.backends.packed import extra_of, packed
+from kschat.backends.postgresql.rows import COLUMNS, NAMED, message_of, spelled
 from kschat.chat.changes import changed, update_of, without_text
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Stored
