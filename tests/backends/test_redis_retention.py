@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from typing import Any
 
@@ -24,7 +23,7 @@ from kschat.backends.rounds import REST, ROUND_INTERVAL, STEP_PAUSE
 from kschat.chat.interfaces import InboxPage, InboxState, IStore, Progress
 from kschat.chat.message import Message
 from tests.backends.redis_stores import StoreTestCase
-from tests.contracts import unread
+from tests.contracts import newest, unread
 from tests.contracts.istore import entries, kept
 from tests.contracts.made import message, mid, to
 from tests.support.redis import shared_redis
@@ -361,39 +360,8 @@ class CountTests(RetentionTestCase):
         unread = {one.peer: one.unread for one in await store.conversations("ben", 10)}
         self.assertEqual(unread, {"ann": 3, "#r": 3})
 
-    async def test_whatever_is_written_the_newest_stay_without_a_hole(self) -> None:
-        names = ("ann", "ben", "cem")
-        for seed in range(12):
-            chance = random.Random(seed)
-            most = chance.randint(1, 4)
-            store = await self.begun(prefix=f"{self.id()}{seed}", retention_messages=most)
-            for user in names:
-                await store.join("#r", user, 10)
-            inboxes: dict[str, list[Any]] = {user: [] for user in names}
-            threads: dict[Any, list[Message]] = {}
-            for _ in range(5):
-                texts = [(chance.choice(names), chance.choice([*names, "#r"])) for _ in range(chance.randint(1, 12))]
-                for answer in await store.append([message(*pair) for pair in texts]):
-                    one = answer.message
-                    for user, offset in answer.places:
-                        inboxes[user].append((offset, one))
-                    key = "#r" if one.recipient == "#r" else frozenset((one.sender, one.recipient))
-                    threads.setdefault(key, []).append(one)
-                await store.sweep()
-            for user, expected in inboxes.items():
-                read = [(entry.offset, entry.message) for entry in (await store.read(user, 0, 1000)).entries]
-                self.assertEqual(read, expected[-most:], (seed, user))
-                state = await store.inbox(user)
-                self.assertEqual((state.first, state.last), (len(expected) - len(read) + 1, len(expected)))
-            for key, messages in threads.items():
-                user, peer = ("ann", "#r") if key == "#r" else (min(key), max(key))
-                self.assertEqual(
-                    (await store.history(user, peer, before=None, limit=1000)).messages, tuple(messages[-most:])
-                )
-            await store.stop()
 
-
-class RedisUnreadTests(unread.UnreadContract, StoreTestCase):
+class RedisBoundedTests(unread.UnreadContract, newest.NewestContract, StoreTestCase):
     made_stores = 0
 
     async def make_bounded_store(self, most: int) -> IStore:
