@@ -15,7 +15,7 @@ from kschat.chat.interfaces import IRouter, IStore
 from tests.contracts.bus import BusesContract
 from tests.contracts.istore import StoreContract
 from tests.contracts.router import RouterContract
-from tests.differential.simulated import SLOW, Exchange, FarBus, FarRouter, FarStore, Hall
+from simulate.services import SLOW, Exchange, FarBus, FarRouter, FarStore, Hall
 from tests.support.waiting import real_reactor
 
 
