@@ -7,8 +7,11 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections import Counter
+from pathlib import Path
 from time import monotonic
 from typing import Final
+
+import msgspec
 
 from simulate.mutants import MUTANTS, planted
 from simulate.plans import Plan, make_plan
@@ -28,6 +31,9 @@ def parse(arguments: list[str]) -> Namespace:
     parser.add_argument("--seeds", type=int, default=200, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="the first of them")
     parser.add_argument("--one", action="store_true", help="play that seed alone, and print all that happens")
+    parser.add_argument(
+        "--plan", type=Path, metavar="FILE", help="play what is in this file, and print all that happens"
+    )
     parser.add_argument("--mutants", nargs="*", metavar="MUTANT", help=f"of {', '.join(MUTANTS)}; all without any")
     found = parser.parse_args(arguments)
     for mutant in found.mutants or ():
@@ -49,7 +55,10 @@ def show(plan: Plan, result: Result) -> None:
     again = play(small, keep_history=True)
     print(f"{small}\n-- what happened last:")
     print("\n".join(again.history[-40:]))
-    print(f"-- {again.violation}", flush=True)
+    print(
+        f"-- {again.violation}\n-- as a file for tests/simulate/kept:\n{msgspec.json.encode(small).decode()}",
+        flush=True,
+    )
 
 
 def many(first: int, count: int) -> bool:
@@ -76,9 +85,8 @@ def many(first: int, count: int) -> bool:
     return not failed
 
 
-def one(seed: int) -> bool:
-    """Play one seed, and print all that happens."""
-    plan = make_plan(seed)
+def one(plan: Plan) -> bool:
+    """Play one plan, and print all that happens."""
     print(plan)
     result = play(plan, keep_history=True)
     print("\n".join(result.history))
@@ -109,8 +117,10 @@ def main(wanted: Namespace) -> int:
     settle_heap()
     if wanted.mutants is not None:
         return not mutants(wanted.mutants or list(MUTANTS), wanted.seed)
+    if wanted.plan is not None:
+        return not one(msgspec.json.decode(wanted.plan.read_bytes(), type=Plan))
     if wanted.one:
-        return not one(wanted.seed)
+        return not one(make_plan(wanted.seed))
     return not many(wanted.seed, wanted.seeds)
 
 

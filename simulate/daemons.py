@@ -151,8 +151,8 @@ class SimulatedDaemon:
             is_full=lambda: self.context.delivery.is_full,
         )
         self._site = self.front.site(Resource())
-        service = FrontService(MultiService(), self.front, clock)  # type: ignore[arg-type]
-        self._daemon = Daemon(service, chat=chat, router=self.router, clock=clock)  # type: ignore[arg-type]
+        service = FrontService(MultiService(), self.front, clock)
+        self._daemon = Daemon(service, chat=chat, router=self.router, clock=clock)
         self._ledger.note("start", self.name)
         self._enter(self._daemon.startService)
 

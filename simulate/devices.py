@@ -316,6 +316,7 @@ class Device:
         if isinstance(what, Draft):
             self._sent(what, body)
         elif what == "presence":
+            self._ledger.note("presence", self.name, *(f"{user}:{state['online']}" for user, state in body.items()))
             for user, state in body.items():
                 if user not in self.presence:
                     self.presence[user] = state["online"]

@@ -43,10 +43,28 @@ class Patch:
         table[key] = made
         self._undo.append(lambda: table.__setitem__(key, original))
 
+    @property
+    def changes(self) -> int:
+        """How many places were taken."""
+        return len(self._undo)
+
     def undo(self) -> None:
         """Give all back."""
         while self._undo:
             self._undo.pop()()
+
+
+def _no_look_now_and_then(patch: Patch) -> None:
+    """No daemon looks at the ends of its inboxes every half a minute, which hides such bugs."""
+
+    def made(original: Any) -> Any:
+        def look(self: Any) -> None:
+            self._timer = None
+            self.look_now_and_then()
+
+        return look
+
+    patch.put(CatchUp, "_look", made)
 
 
 def _pong_of_the_wrong_write(patch: Patch) -> None:
@@ -75,8 +93,7 @@ def _news_beyond_a_gap(patch: Patch) -> None:
 def _news_of_a_repeat(patch: Patch) -> None:
     """A repeat is acknowledged, and nobody is told, though the first try may have ended after the store."""
     patch.put(delivery_module, "_again", lambda original: lambda stored, fresh: [])
-    # (Every daemon looks at its inboxes now and then, which would hide it from all but the patient.)
-    patch.put(CatchUp, "_look", lambda original: lambda self: None)
+    _no_look_now_and_then(patch)
 
 
 def _acknowledged_too_soon(patch: Patch) -> None:
@@ -116,7 +133,7 @@ def _cursor_of_memory(patch: Patch) -> None:
 def _no_look_after_an_outage(patch: Patch) -> None:
     """When the router is up again nobody looks at what it did not bring."""
     patch.put(Hub, "on_router_event", lambda original: lambda self, event, socket=None: None)
-    patch.put(CatchUp, "_look", lambda original: lambda self: None)
+    _no_look_now_and_then(patch)
 
 
 def _untold_forgotten(patch: Patch) -> None:
@@ -129,7 +146,7 @@ def _untold_forgotten(patch: Patch) -> None:
         return not_routed
 
     patch.put(CatchUp, "not_routed", made)
-    patch.put(CatchUp, "_look", lambda original: lambda self: None)
+    _no_look_now_and_then(patch)
 
 
 def _cursor_not_written_again(patch: Patch) -> None:
@@ -163,7 +180,7 @@ def _bound_after_the_look(patch: Patch) -> None:
         return join
 
     patch.put(Admission, "join", made)
-    patch.put(CatchUp, "_look", lambda original: lambda self: None)
+    _no_look_now_and_then(patch)
 
 
 def _gap_not_read(patch: Patch) -> None:
@@ -173,14 +190,21 @@ def _gap_not_read(patch: Patch) -> None:
         (StreamState.LIVE, StreamInput.GAP_TIMEOUT),
         (StreamState.LIVE, lambda self: self._start(StreamTimer.GAP)),
     )
-    patch.put(CatchUp, "_look", lambda original: lambda self: None)
+    _no_look_now_and_then(patch)
 
 
-def _page_not_read_again(patch: Patch) -> None:
-    """After a page that could not be read the stream is taken for live."""
-    patch.entry(
-        TRANSITIONS, (StreamState.READING, StreamInput.PAGE_FAILED), (StreamState.LIVE, DeliveryStream._nothing)
-    )
+def _recovered_one_too_far(patch: Patch) -> None:
+    """A socket that is recovered begins behind the message after the one that its client shows."""
+
+    def made(original: Any) -> Any:
+        def begin(self: Any, session: Any, state: Any, claim: int | None = None) -> None:
+            if claim is not None and state is not None and claim < state.last:
+                claim += 1
+            original(self, session, state, claim)
+
+        return begin
+
+    patch.put(Admission, "begin", made)
 
 
 def _presence_not_asked_again(patch: Patch) -> None:
@@ -229,12 +253,11 @@ def _upgrade_forgets(patch: Patch) -> None:
     patch.put(Polling, "take_unsent", made)
 
 
-def _ends_without_waiting(patch: Patch) -> None:
-    """At the end of the daemon what was accepted and is not answered is forgotten, and yet was acknowledged."""
+def _end_confirms(patch: Patch) -> None:
+    """When a socket ends, all that was written to it counts as read."""
 
     def made(original: Any) -> Any:
         def leave(self: Any) -> None:
-            # The socket's end moves the cursor to all that was written to it.
             if self._context is not None and self.stream.in_flight.size:
                 self.stream.on_confirmed(self.stream.at)
             original(self)
@@ -256,12 +279,12 @@ MUTANTS: Final[dict[str, Callable[[Patch], None]]] = {
     "cursor-not-written-again": _cursor_not_written_again,
     "bound-after-the-look": _bound_after_the_look,
     "gap-not-read": _gap_not_read,
-    "page-not-read-again": _page_not_read_again,
+    "recovered-one-too-far": _recovered_one_too_far,
     "presence-not-asked-again": _presence_not_asked_again,
     "receipt-at-the-write": _receipt_at_the_write,
     "poll-confirms-itself": _poll_confirms_itself,
     "upgrade-forgets": _upgrade_forgets,
-    "end-confirms": _ends_without_waiting,
+    "end-confirms": _end_confirms,
 }
 
 

@@ -128,6 +128,8 @@ def make_plan(seed: int) -> Plan:
     if faults and random.random() < 0.9:
         count = random.choice((1, 3, 6, 12))
         steps += [_fault(random, random.choice(faults), len(devices), daemons, seconds) for _ in range(count)]
+    if random.random() < 0.5:
+        steps = _gathered(random, steps, daemons, seconds)
     return Plan(
         seed,
         daemons,
@@ -139,6 +141,19 @@ def make_plan(seed: int) -> Plan:
         misses=random.choice((0, 0, 0, 20)),
         skew=random.choice((0.0, 0.0, 0.0, 3600.0)),
     )
+
+
+def _gathered(random: Random, steps: list[Step], daemons: int, seconds: float) -> list[Step]:
+    """The same, with many of the steps in one moment, and the faults of it on one daemon: they meet."""
+    moment, length, daemon = random.uniform(0.0, seconds), random.choice((0.1, 0.5, 2.0)), random.randrange(daemons)
+    found = []
+    for step in steps:
+        if random.random() < 0.7:
+            at = round(min(moment + random.uniform(0.0, length), seconds), 3)
+            is_process = step.kind in FAULTS and not step.kind.startswith("line")
+            step = msgspec.structs.replace(step, at=at, who=daemon if is_process else step.who)
+        found.append(step)
+    return found
 
 
 def _device(random: Random, user: str, users: list[str]) -> DeviceKind:

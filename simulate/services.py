@@ -205,7 +205,7 @@ class Line:
     def _answer(self, answer: Deferred[T], found: T | Failure) -> None:
         if answer in self._pending:
             del self._pending[answer]
-            self._enter(lambda: answer.callback(found))  # type: ignore[arg-type]
+            self._enter(lambda: answer.callback(found))
 
 
 class Attached:
@@ -458,6 +458,8 @@ class FarRouter(Attached):
         self._wanted: dict[str, set[str]] = {}
         # Whether all who are wanted were bound since the connection began.
         self._is_bound = True
+        # How many queues the broker has taken away.
+        self._queue = 0
         self.bound: set[str] = set()
         self.repeats = self.misses = 0
         exchange.routers.append(self)
@@ -517,9 +519,15 @@ class FarRouter(Attached):
             users = list({user: None for one in mine for user, _ in one.places if user in self.bound})
             self._line.hear(lambda: self._miss(users))
             return
-        self._line.hear(lambda: self.deliver(mine))
+        queue = self._queue
+
+        def arrive() -> None:
+            if queue == self._queue:
+                self.deliver(mine)
+
+        self._line.hear(arrive)
         if self.repeats and self._random.randrange(100) < self.repeats:
-            self._line.hear(lambda: self.deliver(mine))
+            self._line.hear(arrive)
 
     def deliver(self, batch: Sequence[Stored]) -> None:
         """Hand on what is for users here."""
@@ -530,7 +538,7 @@ class FarRouter(Attached):
         """The broker takes the queue away, with what is in it. The daemon declares another."""
         if self.up:
             self.bound.clear()
-            self._line.down.drop()
+            self._queue += 1
             self._line.hear(self._cancelled)
 
     def on_down(self) -> None:

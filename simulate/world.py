@@ -9,7 +9,8 @@ from random import Random
 from typing import Any, Final
 
 import msgspec
-from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from zope.interface import provider
 
 from simulate.clock import VirtualClock
 from simulate.daemons import SimulatedDaemon
@@ -283,10 +284,17 @@ class World:
         return all(self.store.cursor(user) == len(inbox.stored) for user, inbox in self.ledger.inboxes.items())
 
     def _presence_holds(self) -> bool:
-        online = {device.kind.user for device in self.devices if device.joined}
-        return all(
-            device.presence.get(user) is (user in online) for device in self.devices for user in device.kind.watches
-        )
+        return not self._wrong_presence()
+
+    def _wrong_presence(self) -> list[tuple[str, str, bool | None]]:
+        """The devices that see a user otherwise than that user is, with what they see."""
+        online = {device.kind.user: None for device in self.devices if device.joined}
+        return [
+            (device.name, user, device.presence.get(user))
+            for device in self.devices
+            for user in device.kind.watches
+            if device.presence.get(user) is not (user in online)
+        ]
 
     def _fail_alive(self) -> None:
         """Something does not become whole: say what."""
@@ -305,8 +313,8 @@ class World:
         for user, inbox in self.ledger.inboxes.items():
             if self.store.cursor(user) != len(inbox.stored):
                 fail("the cursor of", user, "is at", self.store.cursor(user), "of", len(inbox.stored), "after all was")
-        for device in self.devices:
-            fail(device.name, "sees", device.presence, "after all was healed")
+        for name, user, seen in self._wrong_presence():
+            fail(name, "sees that", user, "is", {True: "online", False: "offline", None: "unknown"}[seen])
 
     def _check_whole(self) -> None:
         """Nothing that was acknowledged is lost: neither in the store, nor on the way."""
@@ -342,6 +350,7 @@ def part_of(daemon: SimulatedDaemon, subject: str) -> Attached:
 def logged(ledger: Ledger) -> Iterator[None]:
     """What is logged as a failure is a violation: also an error of a Deferred that nobody has handled."""
 
+    @provider(ILogObserver)
     def observe(event: LogEvent) -> None:
         failure: Any = event.get("log_failure")
         if (failure is not None or event.get("log_level") is LogLevel.critical) and ledger.violation is None:
