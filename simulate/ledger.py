@@ -160,7 +160,8 @@ class Ledger:
             self.fail("message", draft.number, "was acknowledged with two mids")
         kept = self._stored_by.get((draft.sender, draft.cid))
         if kept != mid:
-            self.fail("message", draft.number, "was acknowledged, and is not stored" if kept is None else "wrongly")
+            what = "is not stored" if kept is None else "is stored with another mid"
+            self.fail("message", draft.number, "was acknowledged, and", what)
         if draft.acked is None:
             self.note("ack", draft.number, repeat)
             draft.acked, draft.mid, draft.repeat = self.happened, mid, repeat
