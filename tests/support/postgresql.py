@@ -132,7 +132,9 @@ class PostgreSQL:
         if self._primary is None:
             # In single-user mode, before it serves: whoever connects finds the database.
             statements = b"CREATE USER kschat PASSWORD 'secret';\nCREATE DATABASE kschat OWNER kschat;\n"
-            self._run(["postgres", "--single", "-D", self.data, "postgres"], statements)
+            # No standby is there yet that a commit could wait for.
+            alone = ["-c", "synchronous_standby_names="]
+            self._run(["postgres", "--single", *alone, "-D", self.data, "postgres"], statements)
 
     def _configure(self) -> None:
         """Write its own settings, behind those of another server."""
@@ -156,7 +158,7 @@ class PostgreSQL:
         primary.do("CHECKPOINT", "postgres")
         self._primary = primary
         source = primary.superuser("postgres")
-        command = ["pg_rewind", "-D", self.data, f"--source-server={source}", "--no-sync"]
+        command: list[str | Path] = ["pg_rewind", "-D", self.data, f"--source-server={source}", "--no-sync"]
         await deferToThread(self._run, command)
         self._configure()
 
