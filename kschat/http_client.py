@@ -298,7 +298,7 @@ class _Body(Protocol):
         if self.whole.called:
             return
         if self.fault is not None:
-            # Not before: whoever is told may close the connections that are kept, and this one would come after that.
+            # Not before: the caller may then close the kept connections, and this one would be kept after that.
             self.whole.errback(self.fault)
         elif reason.check(ResponseDone, PotentialDataLoss) is not None:
             self.whole.callback(b"".join(self._parts))

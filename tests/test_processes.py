@@ -149,7 +149,7 @@ class TestProcesses(SynchronousTestCase):
 
     def test_signals_are_passed_on_to_those_that_run(self) -> None:
         self.start()
-        self.started[2].pid = None  # it has ended, and nobody knows yet
+        self.started[2].pid = None  # it has ended, and its end was not noticed yet
         self.processes.forward(signal.SIGHUP)
         self.assertEqual([one.signals for one in self.started], [["HUP"], ["HUP"], []])
 

@@ -120,7 +120,7 @@ class TestWarnings(SynchronousTestCase):
         for mode, url, words in (
             (0o600, "https://app.example.org/", []),
             (0o600, "http://127.0.0.1:9300/", []),
-            (0o600, "http://backend:9300/", ["ask_url: whoever is between this machine and your back end can read"]),
+            (0o600, "http://backend:9300/", ["ask_url: the network between this machine and your back end can read"]),
             (0o644, "https://app.example.org/", ["hooks_secret_file: other users of this machine can read"]),
         ):
             path = self.file("hooks", "whsec_" + "a" * 32, mode)

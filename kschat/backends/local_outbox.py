@@ -11,7 +11,7 @@ from kschat.chat.outbox import MAX_MARKS, Mark
 class Marks:
     """Users whose sockets came or went, of a store that one daemon has: they need not outlive it.
 
-    A daemon that starts marks whoever is known as connected, and all who connect.
+    A daemon that starts marks the users who are known as connected, and all who connect.
     """
 
     def __init__(self) -> None:

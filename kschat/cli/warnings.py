@@ -55,13 +55,13 @@ def _guessable(config: Config) -> Iterator[str]:
 def _unprotected(config: Config) -> Iterator[str]:
     if config.ask_url and not is_protected(config.ask_url):
         yield (
-            "ask_url: whoever is between this machine and your back end can read what users write, and allow what it "
+            "ask_url: the network between this machine and your back end can read what users write, and allow what it "
             "forbids: use https, or a network that is yours alone"
         )
     if config.hooks_url and not is_protected(config.hooks_url):
         yield (
-            "hooks_url: whoever is between this machine and your back end can read who writes to whom: use https, or a "
-            "network that is yours alone"
+            "hooks_url: the network between this machine and your back end can read who writes to whom: use https, or "
+            "a network that is yours alone"
         )
 
 

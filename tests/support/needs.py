@@ -57,7 +57,7 @@ def require_redis() -> str:
 
 
 def require_postgresql() -> Path:
-    """The directory of PostgreSQL's programs, which are on no path; else SkipTest or AssertionError."""
+    """The directory of PostgreSQL's programs, not in PATH. If it is missing: SkipTest, or AssertionError in CI."""
     if find_spec("psycopg") is None:
         _missing("psycopg is not installed")
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))

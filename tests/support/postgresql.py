@@ -151,7 +151,7 @@ class PostgreSQL:
             self._process.wait(PATIENCE)
 
     async def end(self) -> None:
-        """End it in order, whoever is connected; ``start`` starts it again, with the same data."""
+        """End it in order, and its connections; ``start`` starts it again, with the same data."""
         assert self._process is not None
         self._process.send_signal(signal.SIGINT)
         while self._process.poll() is None:

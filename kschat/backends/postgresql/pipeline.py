@@ -81,7 +81,7 @@ class Pipeline:
             Its rows, or why it was not done; None if there may be something new to send.
 
         Raises:
-            psycopg.Error: the connection has ended, or nobody knows whether a commit is safe.
+            psycopg.Error: the connection has ended, or it is unknown whether a commit is safe.
         """
         pgconn = self._pgconn
         while True:

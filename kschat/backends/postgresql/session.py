@@ -82,7 +82,7 @@ class Session:
 
     Attributes:
         connection: for statements, each its own transaction unless one is begun.
-        doubt: a warning of PostgreSQL's; after one in a commit nobody knows whether the standby has it.
+        doubt: a warning of PostgreSQL's; after one in a commit it is unknown whether the standby has it.
 
     Raises:
         psycopg.Error: it can't be connected, or may not write.
