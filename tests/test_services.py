@@ -178,6 +178,14 @@ class TestServices(SynchronousTestCase):
         self.assertEqual(load({"store": "none"}, environ).store, "none")
         self.assertEqual(load({}, {"KSCHAT_SECRET": SECRET}).store, "sqlite:kschat.db")
 
+    def test_a_file_whose_name_is_that_of_the_variable_binds_nothing(self) -> None:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        for name in ("kschat.toml", "VCAP_SERVICES.toml"):
+            path = directory / name
+            path.write_text('amqp = "amqp://file"\nredis = "redis://file"\n')
+            self.assertRaises(ConfigError, load, {}, {"KSCHAT_SECRET": SECRET, "KSCHAT_CONFIG": str(path)})
+
     def test_the_services_may_be_in_a_file(self) -> None:
         path = Path(self.mktemp())
         path.write_text(environ_with(TANZU_REDIS)["VCAP_SERVICES"])

@@ -10,6 +10,7 @@
 - ``memory_index``  the indexes of the memory store; ``memory_outbox`` its outbox
 - ``local_outbox``  the parts of an outbox that only one daemon has
 - ``ids``      a compact encoding of the user and room ids in a message
+- ``packed``   the parts of a message that SQL stores keep as msgpack
 - ``kinds``    how a backend describes itself to the settings and the daemon; ``table`` lists the backends
 - ``generations``  generations of offsets, of stores that may come back with less
 - ``rounds``   rounds of upkeep in a store, in small steps

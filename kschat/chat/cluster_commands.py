@@ -41,8 +41,8 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True, tag="r", gc=False):
         return cls(str(message.pId), type(message.pId) is int, message.mid, status)
 
 
-class Carbon(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False):
-    """What one of the user's sockets has sent or read, as the body of RESPCARBON or RESPREAD."""
+class _Written(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An event that sockets are written: the JSON array of its name and arguments, and what placeholders refer to."""
 
     body: bytes
     attachments: tuple[bytes, ...] = ()
@@ -53,16 +53,12 @@ class Carbon(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False):
         return len(self.body) + sum(map(len, self.attachments))
 
 
-class Emit(msgspec.Struct, frozen=True, array_like=True, tag="e", gc=False):
-    """An event for every socket: the JSON array of its name and arguments, and what placeholders in it refer to."""
+class Carbon(_Written, frozen=True, array_like=True, tag="c", gc=False):
+    """What one of the user's sockets has sent or read, as RESPCARBON or RESPREAD."""
 
-    body: bytes
-    attachments: tuple[bytes, ...] = ()
 
-    @property
-    def size(self) -> int:
-        """The bytes that each socket is written."""
-        return len(self.body) + sum(map(len, self.attachments))
+class Emit(_Written, frozen=True, array_like=True, tag="e", gc=False):
+    """An event for every socket."""
 
 
 class EmitToMany(msgspec.Struct, frozen=True, array_like=True, tag="m", gc=False):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from math import ceil
-from typing import Final
+from typing import Final, TypeVar
 
 from kschat.chat.message import Error, Refused
 from kschat.counters import Counters
 from kschat.rates import UNLIMITED, Bucket, Rate, RateSettings, Subjects
+
+T = TypeVar("T")
 
 #: Events that a socket takes ahead; bytes.
 EVENT_LEASE: Final = 128
@@ -125,7 +127,9 @@ class Limiter:
         self._user_bytes = Rate("user_bytes", settings.user_bytes, burst, BYTE_LEASE)
         self._sends = Rate("user_sends", settings.user_sends, burst, EVENT_LEASE)
         self._copies = Rate("user_copies", settings.user_copies, min(burst, COPIES_BURST))
+        # The sizes of rooms that have stored a message; the rooms of messages that are not stored yet, or were refused.
         self._rooms: dict[str, int] = {}
+        self._assumed: dict[str, None] = {}
         self._joins = Rate("user_joins", settings.user_joins, burst)
         self._typing_interval = settings.typing_interval
         self.max_sockets = settings.user_sockets
@@ -267,18 +271,18 @@ class Limiter:
         one is stored: fifty messages to a room of 1,000 in one turn of the reactor took 27 ms.
         """
         found = self._rooms.get(room)
-        if found is None:
-            self.learn_room(room, ASSUMED_ROOM)
-            return UNKNOWN_ROOM
-        return found
+        if found is not None:
+            return found
+        if room in self._assumed:
+            return ASSUMED_ROOM
+        # Not among the sizes that are known: anybody may name a room.
+        _remember(self._assumed, room, None)
+        return UNKNOWN_ROOM
 
     def learn_room(self, room: str, members: int) -> None:
-        """A message to ``room`` went to so many inboxes."""
-        rooms = self._rooms
-        rooms.pop(room, None)
-        rooms[room] = members
-        if len(rooms) > MAX_ROOMS:
-            del rooms[next(iter(rooms))]
+        """A message to ``room`` went to this number of inboxes."""
+        self._assumed.pop(room, None)
+        _remember(self._rooms, room, members)
 
     def may_type(self, user: UserBuckets, peer: str) -> bool:
         """Whether it is passed on that the user types to ``peer``; it is counted where it is not."""
@@ -327,6 +331,14 @@ class Limiter:
             buckets = (user.events, user.bytes, user.sends, user.copies, allowance.socket_events)
             allowance.retry_in = max(bucket.full_at - now for bucket in buckets if bucket is not None)
         return refused
+
+
+def _remember(known: dict[str, T], room: str, value: T) -> None:
+    """Keep what is known of the ``MAX_ROOMS`` newest rooms."""
+    known.pop(room, None)
+    known[room] = value
+    if len(known) > MAX_ROOMS:
+        del known[next(iter(known))]
 
 
 def rounded(wait: float) -> float:

@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 
 import idna
 
+from kschat.domains import domains_above
+
 #: Any page may connect.
 ANY: Final = "*"
 
@@ -151,12 +153,7 @@ class Origins:
         """Whether it is a subdomain of one whose subdomains are named: label by label, never by the end of the text."""
         if not self._domains or _is_address(said.host):
             return False
-        _, dot, above = said.host.partition(".")
-        while dot:
-            if said._replace(host=above) in self._domains:
-                return True
-            _, dot, above = above.partition(".")
-        return False
+        return any(said._replace(host=domain) in self._domains for domain in domains_above(said.host))
 
     def _is_own(self, said: Origin, host: bytes | None, secure: bool | None) -> bool:
         if said.scheme not in DEFAULT_PORTS or (secure is not None and secure is not (said.scheme == "https")):

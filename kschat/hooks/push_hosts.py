@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final, NamedTuple
 
 from kschat.chat.push import PushRefused
+from kschat.domains import domains_above
 
 #: The port of https.
 HTTPS: Final = 443
@@ -87,12 +88,7 @@ class PushHosts:
     def _is_below(self, target: Target) -> bool:
         if not self._below or _address(target.host) is not None:
             return False
-        _, dot, above = target.host.partition(".")
-        while dot:
-            if target._replace(host=above) in self._below:
-                return True
-            _, dot, above = above.partition(".")
-        return False
+        return any(target._replace(host=domain) in self._below for domain in domains_above(target.host))
 
 
 def is_public(text: str) -> bool:

@@ -30,7 +30,7 @@ MAX_IN_FLIGHT: Final = 8
 GONE_WAIT: Final = 3600.0
 
 #: The longest that a receiver may put off events by ``Retry-After``, in seconds.
-MAX_RETRY_AFTER: Final = 3600.0
+MAX_BUSY_WAIT: Final = 3600.0
 
 #: Answers after which no other event is sent for a while either: the receiver, or what is in front of it, can't now.
 _BUSY: Final = frozenset({429, 502, 503, 504})
@@ -103,7 +103,7 @@ class Webhook:
         self._down(f"the answer is status {status}")
         if status in _BUSY:
             wait = retry_after(answer.headers, self._wall())
-            return Later(reason="busy", wait=None if wait is None else min(wait, MAX_RETRY_AFTER), everything=True)
+            return Later(reason="busy", wait=None if wait is None else min(wait, MAX_BUSY_WAIT), everything=True)
         return Later(reason="redirect" if 300 <= status < 400 else "status")
 
     def _failed(self, failure: Failure) -> Outcome:

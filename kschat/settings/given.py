@@ -16,10 +16,17 @@ class ConfigError(Exception):
 
 
 class Given(msgspec.Struct, frozen=True):
-    """A value, and the words that say where it came from."""
+    """A value, and where it came from.
+
+    Attributes:
+        value: of the setting.
+        origin: the words that say where it came from.
+        is_bound: whether a platform gave it, for a service that is bound to the app.
+    """
 
     value: Value
     origin: str
+    is_bound: bool = False
 
     def spelled(self, setting: Setting, text: str) -> str:
         """How ``text`` would be given to another ``setting`` at the same place: ``--algorithms RS256``."""

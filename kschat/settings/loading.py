@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from kschat.backends.kinds import Backends
 from kschat.backends.table import BACKENDS
 from kschat.settings.given import DEFAULTS, FROM_PORT, ConfigError, Given, fault_of, reason_of
 from kschat.settings.model import SETTINGS, Config
-from kschat.settings.services import KINDS, VARIABLE, bound_services
+from kschat.settings.services import KINDS, bound_services
 from kschat.settings.setting import Setting, Unfit, without_credentials
 from kschat.settings.validation import check
 
@@ -39,7 +41,7 @@ def load(argv_values: Mapping[str, str], environ: Mapping[str, str], backends: B
         given["listen"] = Given(f"{there.value}:interface=127.0.0.1", there.origin)
     if given["demo"].value and given["store"].origin == DEFAULTS:
         given["store"] = Given("memory", DEFAULTS)
-    bound = [given[name] for name in ("amqp", "redis") if VARIABLE in given[name].origin]
+    bound = [given[name] for name in ("amqp", "redis") if given[name].is_bound]
     if len(bound) == 2 and given["store"].origin == DEFAULTS:
         # A platform that binds services empties the disk of an app at each start.
         given["store"] = Given("redis", bound[1].origin)
@@ -68,7 +70,7 @@ def gather(
     # A service that is named by its setting is not looked for among the bound ones.
     kinds = tuple(one for one in KINDS if one.setting not in named.keys() | argv_values.keys())
     for name, (url, origin) in bound_services(environ, kinds).items():
-        given[name] = _read(settings[name], url, origin)
+        given[name] = msgspec.structs.replace(_read(settings[name], url, origin), is_bound=True)
     given |= named
     for name, text in argv_values.items():
         if name != "config":

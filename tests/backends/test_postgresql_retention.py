@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from typing import Any
 
@@ -13,12 +12,13 @@ from kschat.backends.generations import GENERATION
 from kschat.backends.postgresql import retention
 from kschat.backends.postgresql.erasure import STEP_MESSAGES
 from kschat.backends.postgresql.store import PostgresqlStore
-from kschat.chat.interfaces import InboxPage, InboxState, IStore, Progress
-from kschat.chat.message import Message
+from kschat.chat.interfaces import InboxPage, InboxState, IStore
 from tests.backends.postgresql_stores import PostgresqlTestCase
+from tests.contracts import retention as contract
 from tests.contracts import unread
-from tests.contracts.istore import entries, kept
+from tests.contracts.istore import entries
 from tests.contracts.made import message, mid, to
+from tests.contracts.retention import aged
 from tests.contracts.updates import react
 from tests.support.postgresql import shared_postgresql
 
@@ -27,10 +27,6 @@ class RetentionTestCase(PostgresqlTestCase):
     def setUp(self) -> None:
         # Between steps.
         self.patch(retention, "rest", lambda clock, took, times: succeed(None))
-
-    def at(self, age: float, **changes: Any) -> Message:
-        """A message that is so many seconds old."""
-        return message(mid=mid(int((time.time() - age) * 1000) << 16), **changes)
 
     async def begun(self, **changes: Any) -> PostgresqlStore:
         self.server = await shared_postgresql()
@@ -48,13 +44,13 @@ class AgeTests(RetentionTestCase):
 
     async def test_what_is_older_is_deleted_everywhere_and_what_is_younger_stays(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
-        answers = await store.append([self.at(9000, cid="c1"), self.at(4000, cid="c2"), self.at(100, cid="c3")])
+        answers = await store.append([aged(9000, cid="c1"), aged(4000, cid="c2"), aged(100, cid="c3")])
         await store.sweep()
         self.assertEqual(await store.inbox("ben"), InboxState(0, 3, 3))
         self.assertEqual(await store.read("ben", 0, 10), InboxPage(entries(answers)[2:], 3, 3, GENERATION))
         self.assertEqual((await store.history("ann", "ben", before=None, limit=10)).messages, (answers[2].message,))
         self.assertEqual(self.held(), [1, 0, 1])
-        repeats = await store.append([self.at(0, cid="c3"), self.at(0, cid="c1")])
+        repeats = await store.append([aged(0, cid="c3"), aged(0, cid="c1")])
         self.assertEqual([one.repeat for one in repeats], [True, False])
 
     async def test_what_is_old_is_found_where_new_messages_lie_in_the_place_of_deleted_ones(self) -> None:
@@ -103,27 +99,14 @@ class AgeTests(RetentionTestCase):
             self.assertEqual((await store.read("ben", 0, 9)).entries, found)
         self.assertEqual(self.held(), [0, 0, 0])
 
-    async def test_no_offset_comes_twice_though_the_inbox_is_empty(self) -> None:
-        store = await self.begun(retention_seconds=3600.0)
-        await store.append([self.at(9000 - n) for n in range(5)])
-        await store.save_progress(Progress({"ben": 3}, {}))
-        await store.sweep()
-        self.assertEqual(await store.inbox("ben"), InboxState(3, 6, 5))
-        self.assertEqual(await store.ends(["ben"]), {"ben": 5})
-        self.assertEqual(await store.read("ben", 0, 10), InboxPage([], 6, 5, GENERATION))
-        self.assertEqual(await store.conversations("ben", 10), [])
-        last = self.at(0)
-        self.assertEqual(await store.append([last]), [kept(last, 6)])
-        self.assertEqual(await store.inbox("ben"), InboxState(3, 6, 6))
-
     async def test_unread_messages_that_were_deleted_do_not_count(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
         for user in ("ann", "ben"):
             await store.join("#r", user, 10)
-        batch = [self.at(9000), self.at(8999, sender="ben", recipient="ann"), self.at(100), self.at(99)]
-        batch += [self.at(98, sender="ben", recipient="ann"), self.at(97)]
-        rooms = [self.at(9000 - n, sender="ann" if n % 3 else "ben", recipient="#r") for n in range(5)]
-        rooms += [self.at(90 - n, sender="ann" if n % 3 else "ben", recipient="#r") for n in range(5)]
+        batch = [aged(9000), aged(8999, sender="ben", recipient="ann"), aged(100), aged(99)]
+        batch += [aged(98, sender="ben", recipient="ann"), aged(97)]
+        rooms = [aged(9000 - n, sender="ann" if n % 3 else "ben", recipient="#r") for n in range(5)]
+        rooms += [aged(90 - n, sender="ann" if n % 3 else "ben", recipient="#r") for n in range(5)]
         await store.append(sorted(batch + rooms, key=lambda one: one.mid))
         await store.sweep()
         counts = {one.peer: one.unread for one in await store.conversations("ben", 10)}
@@ -136,7 +119,7 @@ class AgeTests(RetentionTestCase):
 
     async def test_more_than_one_step_s_worth_goes_in_one_round(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
-        old = [self.at(9000 - n / 1000) for n in range(2 * STEP_MESSAGES + 1)]
+        old = [aged(9000 - n / 1000) for n in range(2 * STEP_MESSAGES + 1)]
         await store.append(old)
         await store.change(react(old[0], "+1", mid=mid((int((time.time() - 8000) * 1000)) << 16)))
         await store.sweep()
@@ -144,7 +127,7 @@ class AgeTests(RetentionTestCase):
 
     async def test_without_bounds_all_is_kept(self) -> None:
         store = await self.begun()
-        await store.append([self.at(10**8), self.at(10**7)])
+        await store.append([aged(10**8), aged(10**7)])
         await store.sweep()
         self.assertEqual(self.held(), [2, 0, 2])
 
@@ -170,24 +153,11 @@ class CountTests(RetentionTestCase):
         self.assertIsNone(await store.find("ann", batch[0].mid, "fay"))
         (again,) = await store.append([message("fay", "ann", cid="c0")])
         self.assertTrue(again.repeat, "the inbox still has it")
-        # And what both have let go of is gone.
+        # What neither holds is deleted.
         await store.append([message("gil", "ann") for _ in range(3)])
         await store.sweep()
         (again,) = await store.append([message("fay", "ann", cid="c0")])
         self.assertFalse(again.repeat)
-
-    async def test_a_message_to_a_room_stays_until_no_member_s_inbox_holds_it(self) -> None:
-        store = await self.begun(retention_messages=2)
-        for user in ("ann", "ben", "cem"):
-            await store.join("#r", user, 10)
-        answers = await store.append([message("ann" if n < 3 else "ben", "#r", cid=f"c{n}") for n in range(6)])
-        await store.sweep()
-        room = tuple(answer.message for answer in answers)
-        self.assertEqual((await store.history("ann", "#r", before=None, limit=10)).messages, room[4:])
-        self.assertEqual([entry.message for entry in (await store.read("cem", 0, 10)).entries], list(room[4:]))
-        self.assertEqual([entry.message for entry in (await store.read("ben", 0, 10)).entries], list(room[1:3]))
-        repeats = await store.append([message("ann", "#r", cid=f"c{n}") for n in range(3)])
-        self.assertEqual([one.repeat for one in repeats], [False, True, True])
 
     async def test_updates_go_with_the_inboxes_that_hold_them(self) -> None:
         store = await self.begun(retention_messages=3)
@@ -205,43 +175,15 @@ class CountTests(RetentionTestCase):
         await store.sweep()
         self.assertEqual(self.held(), [20, 0, 20])
 
-    async def test_whatever_is_written_the_newest_stay_without_a_hole(self) -> None:
-        names = ("ann", "ben", "cem")
-        for seed in range(6):
-            chance = random.Random(seed)
-            most = chance.randint(1, 4)
-            store = await self.begun(retention_messages=most)
-            for user in names:
-                await store.join("#r", user, 10)
-            inboxes: dict[str, list[Any]] = {user: [] for user in names}
-            threads: dict[Any, list[Message]] = {}
-            for _ in range(5):
-                texts = [(chance.choice(names), chance.choice([*names, "#r"])) for _ in range(chance.randint(1, 12))]
-                for answer in await store.append([message(*pair) for pair in texts]):
-                    one = answer.message
-                    for user, offset in answer.places:
-                        inboxes[user].append((offset, one))
-                    key = "#r" if one.recipient == "#r" else frozenset((one.sender, one.recipient))
-                    threads.setdefault(key, []).append(one)
-                await store.sweep()
-            for user, expected in inboxes.items():
-                read = [(entry.offset, entry.message) for entry in (await store.read(user, 0, 1000)).entries]
-                self.assertEqual(read, expected[-most:], (seed, user))
-                state = await store.inbox(user)
-                self.assertEqual((state.first, state.last), (len(expected) - len(read) + 1, len(expected)))
-            for key, messages in threads.items():
-                user, peer = ("ann", "#r") if key == "#r" else (min(key), max(key))
-                self.assertEqual(
-                    (await store.history(user, peer, before=None, limit=1000)).messages, tuple(messages[-most:])
-                )
-            await store.stop()
 
-
-class PostgresqlUnreadTests(unread.UnreadContract, RetentionTestCase):
+class PostgresqlBoundedTests(unread.UnreadContract, contract.RetentionContract, RetentionTestCase):
     seeds = range(5)
 
     async def make_bounded_store(self, most: int) -> IStore:
         return await self.store(await shared_postgresql(), retention_messages=most)
+
+    async def make_store_of_age(self, seconds: float) -> PostgresqlStore:
+        return await self.store(await shared_postgresql(), retention_seconds=seconds)
 
     async def tidy(self, store: IStore) -> None:
         assert isinstance(store, PostgresqlStore)

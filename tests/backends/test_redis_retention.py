@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from typing import Any
 
@@ -22,19 +21,16 @@ from kschat.backends.redis.store.retention import (
 from kschat.backends.redis.store.rounds import STEP_ENTRIES
 from kschat.backends.rounds import REST, ROUND_INTERVAL, STEP_PAUSE
 from kschat.chat.interfaces import InboxPage, InboxState, IStore, Progress
-from kschat.chat.message import Message
 from tests.backends.redis_stores import StoreTestCase
+from tests.contracts import retention as contract
 from tests.contracts import unread
-from tests.contracts.istore import entries, kept
+from tests.contracts.istore import entries
 from tests.contracts.made import message, mid, to
+from tests.contracts.retention import aged
 from tests.support.redis import shared_redis
 
 
 class RetentionTestCase(StoreTestCase):
-    def at(self, age: float, **changes: Any) -> Message:
-        """A message that is so many seconds old."""
-        return message(mid=mid(int((time.time() - age) * 1000) << 16), **changes)
-
     async def begun(self, **changes: Any) -> RedisStore:
         return await self.store(await shared_redis(), **changes)
 
@@ -55,13 +51,13 @@ class AgeTests(RetentionTestCase):
 
     async def test_what_is_older_is_deleted_everywhere_and_what_is_younger_stays(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
-        answers = await store.append([self.at(9000, cid="c1"), self.at(4000, cid="c2"), self.at(100, cid="c3")])
+        answers = await store.append([aged(9000, cid="c1"), aged(4000, cid="c2"), aged(100, cid="c3")])
         await store.sweep()
         self.assertEqual(await store.inbox("ben"), InboxState(0, 3, 3))
         self.assertEqual(await store.read("ben", 0, 10), InboxPage(entries(answers)[2:], 3, 3, GENERATION))
         self.assertEqual((await store.history("ann", "ben", before=None, limit=10)).messages, (answers[2].message,))
         self.assertEqual([self.held(key) for key in ("c:3:annben", "i:ben", "d:ann")], [1, 1, 1])
-        repeats = await store.append([self.at(0, cid="c3"), self.at(0, cid="c1")])
+        repeats = await store.append([aged(0, cid="c3"), aged(0, cid="c1")])
         self.assertEqual([one.repeat for one in repeats], [True, False])
 
     async def test_after_the_clock_was_ahead_messages_are_as_old_as_they_say(self) -> None:
@@ -104,7 +100,7 @@ class AgeTests(RetentionTestCase):
 
     async def test_a_lock_that_ends_later_than_any_does_is_let_go(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
-        await store.append([self.at(9000)])
+        await store.append([aged(9000)])
         # So it is when the server's clock was set back by three days.
         self.redis.do("SET", f"{self.id()}:x:lock", "another", "PX", 3 * 86_400_000)
         await store.sweep()
@@ -115,33 +111,20 @@ class AgeTests(RetentionTestCase):
     async def test_an_inbox_that_was_emptied_is_looked_at_again_though_the_server_s_clock_was_ahead(self) -> None:
         now = time.time()
         store = await self.begun(retention_seconds=3600.0)
-        await store.append([self.at(9000)])
+        await store.append([aged(9000)])
         await store.sweep()
         # Its own clock does not say when: what comes next may be as old as the last.
         for index in ("x:age:i", "x:age:c"):
             for name in self.redis.do("ZRANGE", f"{self.id()}:{index}", 0, -1):
                 self.assertLess(float(self.redis.do("ZSCORE", f"{self.id()}:{index}", name)), (now - 3000) * 1000)
 
-    async def test_no_offset_comes_twice_though_the_inbox_is_empty(self) -> None:
-        store = await self.begun(retention_seconds=3600.0)
-        await store.append([self.at(9000 - n) for n in range(5)])
-        await store.save_progress(Progress({"ben": 3}, {}))
-        await store.sweep()
-        self.assertEqual(await store.inbox("ben"), InboxState(3, 6, 5))
-        self.assertEqual(await store.ends(["ben"]), {"ben": 5})
-        self.assertEqual(await store.read("ben", 0, 10), InboxPage([], 6, 5, GENERATION))
-        self.assertEqual(await store.conversations("ben", 10), [])
-        last = self.at(0)
-        self.assertEqual(await store.append([last]), [kept(last, 6)])
-        self.assertEqual(await store.inbox("ben"), InboxState(3, 6, 6))
-
     async def test_the_conversation_of_two_goes_with_its_last_message_and_can_start_again(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
-        await store.append([self.at(9000 - n, sender="cem") for n in range(3)])
+        await store.append([aged(9000 - n, sender="cem") for n in range(3)])
         await store.mark_read("ben", "cem", mid(2**62))
         await store.sweep()
         self.assertEqual([self.held(key) for key in ("c:3:bencem", "h:3:bencem", "v:ben", "v:cem")], [0] * 4)
-        await store.append([self.at(0, sender="cem"), self.at(0, sender="cem")])
+        await store.append([aged(0, sender="cem"), aged(0, sender="cem")])
         (one,) = await store.conversations("ben", 10)
         self.assertEqual((one.peer, one.unread), ("cem", 2))
 
@@ -150,7 +133,7 @@ class AgeTests(RetentionTestCase):
         for user in ("ann", "ben"):
             await store.join("#r", user, 10)
         for _ in range(3):
-            await store.append([self.at(9000), self.at(8000, recipient="#r")])
+            await store.append([aged(9000), aged(8000, recipient="#r")])
             await store.sweep()
             self.assertEqual([self.held(key) for key in ("c:3:annben", "c:#r", "i:ben")], [0, 0, 0])
             # What the sweep looks at next is what has nothing too old in it; here the clock of the index is put back.
@@ -162,11 +145,11 @@ class AgeTests(RetentionTestCase):
         store = await self.begun(retention_seconds=3600.0)
         for user in ("ann", "ben"):
             await store.join("#r", user, 10)
-        await store.append([self.at(9000, recipient="#r", cid="c1")])
+        await store.append([aged(9000, recipient="#r", cid="c1")])
         await store.sweep()
         self.assertEqual([self.held(key) for key in ("c:#r", "i:ben", "d:ann")], [0, 0, 0])
         self.assertEqual(await store.inbox("ben"), InboxState(0, 2, 1))
-        (answer,) = await store.append([self.at(0, recipient="#r")])
+        (answer,) = await store.append([aged(0, recipient="#r")])
         self.assertEqual(answer.places, (("ben", 2),))
         self.assertEqual((await store.conversations("ben", 10))[0].unread, 1)
 
@@ -174,10 +157,10 @@ class AgeTests(RetentionTestCase):
         store = await self.begun(retention_seconds=3600.0)
         for user in ("ann", "ben"):
             await store.join("#r", user, 10)
-        batch = [self.at(9000), self.at(8999, sender="ben", recipient="ann"), self.at(100), self.at(99)]
-        batch += [self.at(98, sender="ben", recipient="ann"), self.at(97)]
-        rooms = [self.at(9000 - n, sender="ann" if n % 3 else "ben", recipient="#r") for n in range(5)]
-        rooms += [self.at(90 - n, sender="ann" if n % 3 else "ben", recipient="#r") for n in range(5)]
+        batch = [aged(9000), aged(8999, sender="ben", recipient="ann"), aged(100), aged(99)]
+        batch += [aged(98, sender="ben", recipient="ann"), aged(97)]
+        rooms = [aged(9000 - n, sender="ann" if n % 3 else "ben", recipient="#r") for n in range(5)]
+        rooms += [aged(90 - n, sender="ann" if n % 3 else "ben", recipient="#r") for n in range(5)]
         # In the order of time, since what is older than what is there already is made younger.
         await store.append(sorted(batch + rooms, key=lambda one: one.mid))
         await store.sweep()
@@ -191,19 +174,19 @@ class AgeTests(RetentionTestCase):
 
     async def test_more_than_one_step_s_worth_goes_in_one_round(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
-        await store.append([self.at(9000 - n / 1000) for n in range(2 * STEP_ENTRIES + 1)])
+        await store.append([aged(9000 - n / 1000) for n in range(2 * STEP_ENTRIES + 1)])
         await store.sweep()
         self.assertEqual([self.held(key) for key in ("c:3:annben", "i:ben")], [0, 0])
 
     async def test_without_bounds_all_is_kept(self) -> None:
         store = await self.begun()
-        await store.append([self.at(10**9), self.at(10**8)])
+        await store.append([aged(10**9), aged(10**8)])
         await store.sweep()
         self.assertEqual(self.held("i:ben"), 2)
 
     async def test_what_is_too_old_and_not_swept_yet_leaves_no_hole_that_is_claimed(self) -> None:
         store = await self.begun()
-        answers = await store.append([self.at(9000), self.at(0)])
+        answers = await store.append([aged(9000), aged(0)])
         # The conversation was swept, and the inbox not yet.
         self.redis.do("HSET", f"{self.id()}:g", "age", f"{int((time.time() - 100) * 1000)}-0")
         self.redis.do("XTRIM", f"{self.id()}:c:3:annben", "MAXLEN", 1)
@@ -224,7 +207,7 @@ class UsersTests(RetentionTestCase):
         store = await self.begun(retention_seconds=3600.0)
         users = [f"user {number}" for number in range(3000)]
         long_ago = int((time.time() - 9000) * 1000)
-        await store.append([self.at(9000 - n / 1000, recipient=user) for n, user in enumerate(users[::2])])
+        await store.append([aged(9000 - n / 1000, recipient=user) for n, user in enumerate(users[::2])])
         await store.save_progress(Progress(dict.fromkeys(users[::2], 1), dict.fromkeys(users, long_ago)))
         await store.sweep()
         self.assertEqual((await store.inbox("user 0")).last, 1, "they may come back for as long again")
@@ -236,9 +219,7 @@ class UsersTests(RetentionTestCase):
     async def test_who_was_seen_lately_or_has_messages_stays(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
         now = int(time.time() * 1000)
-        await store.append(
-            [self.at(9000, recipient="ben"), self.at(8999, recipient="cem"), self.at(10, recipient="dan")]
-        )
+        await store.append([aged(9000, recipient="ben"), aged(8999, recipient="cem"), aged(10, recipient="dan")])
         await store.save_progress(Progress({"ben": 1, "dan": 1}, {"ben": now, "dan": 1000}))
         for _ in range(3):
             await store.sweep()
@@ -250,26 +231,26 @@ class UsersTests(RetentionTestCase):
 
     async def test_an_inbox_that_begins_anew_gives_no_offset_that_any_gave_before(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
-        await store.append([self.at(9000 - n / 1000) for n in range(7)] + [self.at(10, recipient="cem")])
+        await store.append([aged(9000 - n / 1000) for n in range(7)] + [aged(10, recipient="cem")])
         await store.sweep()
         await self.passes("iben")
         await store.sweep()
         self.assertEqual(await store.inbox("ben"), InboxState())
-        answers = await store.append([self.at(0), self.at(0), self.at(0, recipient="cem"), self.at(0, recipient="dan")])
+        answers = await store.append([aged(0), aged(0), aged(0, recipient="cem"), aged(0, recipient="dan")])
         self.assertEqual([answer.places[0][1] for answer in answers], [8, 9, 2, 8])
         self.assertEqual((await store.read("ben", 0, 10)).entries, entries(answers[:2]))
         self.assertEqual(await store.inbox("ben"), InboxState(0, 8, 9))
         for room in ("#r",):
             for user in ("eve", "fay", "gil"):
                 await store.join(room, user, 10)
-        (answer,) = await store.append([self.at(0, sender="eve", recipient="#r")])
+        (answer,) = await store.append([aged(0, sender="eve", recipient="#r")])
         self.assertEqual(answer.places, (("fay", 8), ("gil", 8)))
 
     async def test_a_room_that_all_have_left_goes_with_its_last_message(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
         for user in ("ann", "ben"):
             await store.join("#r", user, 10)
-        await store.append([self.at(9000, recipient="#r")])
+        await store.append([aged(9000, recipient="#r")])
         for user in ("ann", "ben"):
             await store.leave("#r", user)
         await store.sweep()
@@ -318,25 +299,12 @@ class CountTests(RetentionTestCase):
         self.assertEqual((await store.history("ann", "fay", before=None, limit=10)).messages, tuple(batch[6:]))
         (again,) = await store.append([message("fay", "ann", cid="c0")])
         self.assertTrue(again.repeat, "the inbox still has it")
-        # And what both have let go of is gone.
+        # What neither holds is deleted.
         await store.append([message("gil", "ann") for _ in range(3)])
         await store.sweep()
         self.assertEqual(self.held("c:3:annfay"), 4, "the newest three, and one that Fay's inbox holds")
         (again,) = await store.append([message("fay", "ann", cid="c0")])
         self.assertFalse(again.repeat)
-
-    async def test_a_message_to_a_room_stays_until_no_member_s_inbox_holds_it(self) -> None:
-        store = await self.begun(retention_messages=2)
-        for user in ("ann", "ben", "cem"):
-            await store.join("#r", user, 10)
-        answers = await store.append([message("ann" if n < 3 else "ben", "#r", cid=f"c{n}") for n in range(6)])
-        await store.sweep()
-        room = tuple(answer.message for answer in answers)
-        self.assertEqual((await store.history("ann", "#r", before=None, limit=10)).messages, room[4:])
-        self.assertEqual([entry.message for entry in (await store.read("cem", 0, 10)).entries], list(room[4:]))
-        self.assertEqual([entry.message for entry in (await store.read("ben", 0, 10)).entries], list(room[1:3]))
-        repeats = await store.append([message("ann", "#r", cid=f"c{n}") for n in range(3)])
-        self.assertEqual([one.repeat for one in repeats], [False, True, True])
 
     async def test_more_than_one_step_s_worth_goes_in_one_round(self) -> None:
         store = await self.begun(retention_messages=10)
@@ -361,45 +329,17 @@ class CountTests(RetentionTestCase):
         unread = {one.peer: one.unread for one in await store.conversations("ben", 10)}
         self.assertEqual(unread, {"ann": 3, "#r": 3})
 
-    async def test_whatever_is_written_the_newest_stay_without_a_hole(self) -> None:
-        names = ("ann", "ben", "cem")
-        for seed in range(12):
-            chance = random.Random(seed)
-            most = chance.randint(1, 4)
-            store = await self.begun(prefix=f"{self.id()}{seed}", retention_messages=most)
-            for user in names:
-                await store.join("#r", user, 10)
-            inboxes: dict[str, list[Any]] = {user: [] for user in names}
-            threads: dict[Any, list[Message]] = {}
-            for _ in range(5):
-                texts = [(chance.choice(names), chance.choice([*names, "#r"])) for _ in range(chance.randint(1, 12))]
-                for answer in await store.append([message(*pair) for pair in texts]):
-                    one = answer.message
-                    for user, offset in answer.places:
-                        inboxes[user].append((offset, one))
-                    key = "#r" if one.recipient == "#r" else frozenset((one.sender, one.recipient))
-                    threads.setdefault(key, []).append(one)
-                await store.sweep()
-            for user, expected in inboxes.items():
-                read = [(entry.offset, entry.message) for entry in (await store.read(user, 0, 1000)).entries]
-                self.assertEqual(read, expected[-most:], (seed, user))
-                state = await store.inbox(user)
-                self.assertEqual((state.first, state.last), (len(expected) - len(read) + 1, len(expected)))
-            for key, messages in threads.items():
-                user, peer = ("ann", "#r") if key == "#r" else (min(key), max(key))
-                self.assertEqual(
-                    (await store.history(user, peer, before=None, limit=1000)).messages, tuple(messages[-most:])
-                )
-            await store.stop()
 
-
-class RedisUnreadTests(unread.UnreadContract, StoreTestCase):
+class RedisBoundedTests(unread.UnreadContract, contract.RetentionContract, StoreTestCase):
     made_stores = 0
 
     async def make_bounded_store(self, most: int) -> IStore:
         self.made_stores += 1
         prefix = f"{self.id()}{self.made_stores}"
         return await self.store(await shared_redis(), prefix=prefix, retention_messages=most)
+
+    async def make_store_of_age(self, seconds: float) -> RedisStore:
+        return await self.store(await shared_redis(), retention_seconds=seconds)
 
     async def tidy(self, store: IStore) -> None:
         assert isinstance(store, RedisStore)
@@ -418,8 +358,8 @@ class RoundTests(RetentionTestCase):
 
     async def test_a_key_that_is_somebody_else_s_keeps_nothing_else_from_being_deleted(self) -> None:
         store = await self.begun(retention_messages=3, retention_seconds=3600.0)
-        await store.append([self.at(9000 - n, recipient=user) for n, user in enumerate(["eve", "ben"] * 5)])
-        await store.append([self.at(9 - n / 1000, recipient=user) for n, user in enumerate(["eve", "ben"] * 5)])
+        await store.append([aged(9000 - n, recipient=user) for n, user in enumerate(["eve", "ben"] * 5)])
+        await store.append([aged(9 - n / 1000, recipient=user) for n, user in enumerate(["eve", "ben"] * 5)])
         for key in ("i:eve", "h:3:anneve"):
             self.redis.do("DEL", f"{self.id()}:{key}")
             self.redis.do("SET", f"{self.id()}:{key}", "somebody's")

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.memory import MemoryRouter, MemoryStore
+from kschat.chat import limiter
 from kschat.chat.interfaces import Stored
 from kschat.chat.limiter import ASSUMED_ROOM, MAX_TYPED, UNKNOWN_ROOM
 from kschat.chat.message import Error, Message
@@ -230,6 +231,14 @@ class TestCopies(LimitTestCase):
         self.daemon.clock.advance(1)
         numbers = [self.send(ann, to="#r") for _ in range(80)]
         self.assertEqual(self.answers(ann, numbers), [0] * 80)
+
+    def test_the_size_of_a_room_outlasts_messages_to_rooms_that_nobody_has(self) -> None:
+        ann, *_ = self.room(11, user_copies=10_000)
+        self.patch(limiter, "MAX_ROOMS", 5)
+        self.assertEqual(self.sent(ann, 1, to="#r"), [0])
+        for number in range(20):
+            self.assertEqual(self.sent(ann, 1, to=f"#other{number}"), [6])
+        self.assertEqual(self.daemon.chat.context.limiter.room_copies("#r"), 10)
 
     def test_what_a_room_refuses_is_given_back(self) -> None:
         ann, *_ = self.room(3, user_copies=30)

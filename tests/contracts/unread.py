@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
 
 from kschat.chat.interfaces import MAX_UNREAD, IStore
 from kschat.chat.message import Message
+from tests.contracts.bounded import BoundedContract
 from tests.contracts.made import message
-
-if TYPE_CHECKING:
-    from twisted.trial.unittest import TestCase
-else:
-    TestCase = object
 
 USERS = ("ann", "ben", "cem")
 ROOM = "#r"
@@ -83,7 +78,7 @@ class Oracle:
         return [one for one in seen if one.sender != user and one.mid > read]
 
 
-class UnreadContract(TestCase):
+class UnreadContract(BoundedContract):
     """Mixed into a ``TestCase``."""
 
     #: Whether the bound is of all conversations together, and not of each.
@@ -92,13 +87,6 @@ class UnreadContract(TestCase):
     least = 1
     #: Random sequences.
     seeds = range(12)
-
-    async def make_bounded_store(self, most: int) -> IStore:
-        """An empty store that keeps so many messages."""
-        raise NotImplementedError
-
-    async def tidy(self, store: IStore) -> None:
-        """Let it delete all that is too much."""
 
     async def test_own_messages_after_the_mark_do_not_hide_nor_add_others_messages(self) -> None:
         store = await self.make_bounded_store(10)

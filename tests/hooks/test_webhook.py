@@ -25,7 +25,7 @@ from kschat.front.endpoints import server_endpoint
 from kschat.hooks.consumer import Delivered, Delivery, Later, Outcome
 from kschat.hooks.events import STORED, TYPES
 from kschat.hooks.signing import Signer
-from kschat.hooks.webhook import GONE_WAIT, MAX_ANSWER, MAX_RETRY_AFTER, REASONS, TIMEOUT, Webhook, body_of
+from kschat.hooks.webhook import GONE_WAIT, MAX_ANSWER, MAX_BUSY_WAIT, REASONS, TIMEOUT, Webhook, body_of
 from tests.hooks.receivers import OTHER, SECRET, Inbox, as_text, made_webhook, never, status, verified
 from tests.support import REPOSITORY
 from tests.support.certificates import Authority
@@ -165,7 +165,7 @@ class TestAnswers(WebhookTestCase):
             (status(500), Later(reason="status")),
             (status(501, retry_after="5"), Later(reason="status")),
             (status(429, retry_after="7"), Later(reason="busy", wait=7.0, everything=True)),
-            (status(503, retry_after="1000000"), Later(reason="busy", wait=MAX_RETRY_AFTER, everything=True)),
+            (status(503, retry_after="1000000"), Later(reason="busy", wait=MAX_BUSY_WAIT, everything=True)),
             (status(503, retry_after="-5"), Later(reason="busy", everything=True)),
             (status(503, retry_after="soon"), Later(reason="busy", everything=True)),
             (status(502), Later(reason="busy", everything=True)),

@@ -8,7 +8,8 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 
-from kschat.backends.postgresql.rows import COLUMNS, NAMED, extra_of, message_of
+from kschat.backends.packed import extra_of
+from kschat.backends.postgresql.rows import COLUMNS, NAMED, message_of
 from kschat.chat.changes import without_reaction
 
 T = TypeVar("T")

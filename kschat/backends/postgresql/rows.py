@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
 from msgspec import Raw
 
 from kschat.backends.ids import ids_of, written
+from kschat.backends.packed import packed, unpacked, unpacked_extra
+from kschat.backends.postgresql.settings import SendRate
 from kschat.backends.postgresql.wire import Parameters
 from kschat.chat.lines import line_of
-from kschat.chat.message import Changes, Message, Update
+from kschat.chat.message import Message
 from kschat.chat.mids import mid_of, number_of, suffix_of
 
 #: What ``message_of`` takes, of a message ``m`` with its sender ``s``, its recipient ``r`` and its conversation ``c``.
@@ -22,20 +23,6 @@ NAMED: Final = (
     "JOIN users s ON s.id = m.sender AND s.name IS NOT NULL LEFT JOIN users r ON r.id = m.recipient "
     "JOIN conversations c ON c.id = m.conversation"
 )
-
-_pack: Final = msgspec.msgpack.Encoder().encode
-_unpack: Final = msgspec.msgpack.Decoder(tuple[bytes, ...]).decode
-_unpack_extra: Final = msgspec.msgpack.Decoder(Update | Changes).decode
-
-
-def extra_of(message: Message) -> bytes | None:
-    """The ``extra`` of a message as it is kept; None for none."""
-    return None if message.extra is None else _pack(message.extra)
-
-
-def packed(attachments: tuple[bytes, ...]) -> bytes | None:
-    """Attachments as they are kept; None without any."""
-    return _pack(attachments) if attachments else None
 
 
 def spelled(message: Message) -> str | None:
@@ -63,19 +50,29 @@ def message_of(row: Sequence[Any]) -> Message:
         Raw(msg),
         time,
         None if cid is None else cid.decode(),
-        _unpack(attachments) if attachments is not None else (),
+        unpacked(attachments) if attachments is not None else (),
         name,
-        None if extra is None else _unpack_extra(extra),
+        None if extra is None else unpacked_extra(extra),
     )
 
 
-def append_parameters(deadline: float, beyond: int, batch: Sequence[Message]) -> Parameters:
-    """The arguments of ``append``. ``beyond``: all numbers are greater."""
+def append_parameters(
+    batch: Sequence[Message], *, deadline: float, turns: tuple[int, int], rate: SendRate, beyond: int
+) -> Parameters:
+    """The arguments of ``append``.
+
+    Args:
+        batch: what is kept.
+        deadline: when it is too late, in seconds since 1970 of the server's clock.
+        turns: this call's, and that of the call before.
+        rate: of a sender.
+        beyond: all numbers are greater.
+    """
     lines = [line_of(one) for one in batch]
     return (
         Parameters()
         .time(deadline)
-        .numbers(beyond)
+        .numbers(*turns, rate.cost, rate.span, beyond)
         .bigints([number_of(one.mid) for one in batch])
         .byte_strings([suffix_of(one.mid).encode() for one in batch])
         .byte_strings([one.sender.encode() for one in batch])

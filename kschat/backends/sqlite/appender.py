@@ -14,8 +14,9 @@ import msgspec
 from msgspec import Raw
 
 from kschat.backends.ids import ids_of
+from kschat.backends.packed import extra_of, packed
 from kschat.backends.sqlite.identities import IdentityMap, User
-from kschat.backends.sqlite.rows import COLUMNS, extra_of, message_of, packed
+from kschat.backends.sqlite.rows import COLUMNS, message_of
 from kschat.chat.changes import without_text
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import MAX_READ_BACK, Stored, repeat_of

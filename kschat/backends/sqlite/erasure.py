@@ -10,8 +10,9 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
+from kschat.backends.packed import extra_of
 from kschat.backends.sqlite.retention import CIDS, DELETE, DELETE_CID, DOOM, SPARE, UNLINK
-from kschat.backends.sqlite.rows import COLUMNS, extra_of, message_of
+from kschat.backends.sqlite.rows import COLUMNS, message_of
 from kschat.chat.changes import without_reaction
 
 #: Rows of one step, about; more only if a single message has more. Senders wait for it.

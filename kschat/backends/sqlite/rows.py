@@ -9,8 +9,9 @@ import msgspec
 from msgspec import Raw
 
 from kschat.backends.ids import written
+from kschat.backends.packed import unpacked, unpacked_extra
 from kschat.chat.lines import MAX_LINE, line_of
-from kschat.chat.message import Changes, Message, Update
+from kschat.chat.message import Message
 from kschat.chat.mids import mid_of
 
 #: What ``message_of`` takes, of a message ``m``.
@@ -34,22 +35,6 @@ LINE_COLUMNS: Final = (
     + f"CASE WHEN s.line IS NOT NULL THEN s.line WHEN length(m.msg) <= {MAX_LINE} THEN m.msg END, m.time, m.cid, "
     f"CASE WHEN s.line IS NOT NULL THEN {_LINE} ELSE typeof(m.attachments) <> 'null' END"
 )
-
-_pack: Final = msgspec.msgpack.Encoder().encode
-_unpack: Final = msgspec.msgpack.Decoder(tuple[bytes, ...]).decode
-
-
-_unpack_extra: Final = msgspec.msgpack.Decoder(Update | Changes).decode
-
-
-def extra_of(message: Message) -> bytes | None:
-    """The ``extra`` of a message as it is kept; None for none."""
-    return None if message.extra is None else _pack(message.extra)
-
-
-def packed(attachments: tuple[bytes, ...]) -> bytes | None:
-    """Attachments as they are kept; without any: NULL."""
-    return _pack(attachments) if attachments else None
 
 
 def listed_of(row: Sequence[Any]) -> tuple[Message, bool]:
@@ -76,7 +61,7 @@ def message_of(row: Sequence[Any]) -> Message:
         Raw(msg),
         time,
         cid,
-        _unpack(attachments) if attachments is not None else (),
+        unpacked(attachments) if attachments is not None else (),
         name,
-        None if extra is None else _unpack_extra(extra),
+        None if extra is None else unpacked_extra(extra),
     )

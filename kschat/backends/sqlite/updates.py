@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from kschat.backends.packed import extra_of, packed
 from kschat.backends.sqlite.appender import MessageAppender
-from kschat.backends.sqlite.rows import COLUMNS, extra_of, message_of, packed
+from kschat.backends.sqlite.rows import COLUMNS, message_of
 from kschat.chat.changes import changed, update_of
 from kschat.chat.conversations import conversation_key
 from kschat.chat.interfaces import Stored
