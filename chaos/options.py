@@ -77,7 +77,8 @@ def parse(arguments: Sequence[str]) -> Options:
         nargs="?",
         const=PREVIOUS,
         default="",
-        help="restart from this version (a tag or commit; without a value: the release before) to this one",
+        help="restart from this version (a tag, a commit, or a directory with its source; without a value: the release "
+        "before) to this one",
     )
     add("--wait", type=int, choices=(0, 1), help="redis_wait of those daemons (default 1); with 0 messages are lost")
     add("--brokers", action="store_true", help="three RabbitMQ nodes, each fault of a node alone")
