@@ -31,6 +31,9 @@ from tests.support.launch import REPOSITORY, environment
 #: Seconds between two looks at the figures.
 EVERY: Final = 5.0
 
+#: The part of a run in which all clients connect first.
+RAMP: Final = 1 / 30
+
 #: Columns of the table, beside the minute.
 _COLUMNS: Final = ("memory", "blocks", "descriptors", "sockets", "timers", "delayed", "rows", "file", "keys", "redis")
 
@@ -48,6 +51,7 @@ class Load:
     def __init__(self, servers: Servers, options: argparse.Namespace) -> None:
         argv = [sys.executable, "-m", "soak.load", "--clients", str(options.clients), "--seed", str(options.seed)]
         argv += [f"--port={port}" for port in servers.ports]
+        argv.append(f"--ramp={60 * options.minutes * RAMP}")
         argv += [f"--{name}={value}" for name in ("life", "act") if (value := getattr(options, name)) is not None]
         self._process = subprocess.Popen(
             argv,
@@ -88,10 +92,10 @@ def run(options: argparse.Namespace, directory: Path) -> tuple[dict[str, list[Po
         load = Load(servers, options)
         try:
             began = time.monotonic()
-            due = EVERY
+            due, said = options.every, 0.0
             while (now := time.monotonic() - began) < seconds:
                 time.sleep(max(0.0, due - now))
-                due += EVERY
+                due += options.every
                 if servers.ended() or load.ended():
                     wrong.append("a process has ended")
                     break
@@ -103,7 +107,8 @@ def run(options: argparse.Namespace, directory: Path) -> tuple[dict[str, list[Po
                 at = time.monotonic() - began
                 for name, value in figures.items():
                     series.setdefault(name, []).append((at, value))
-                if at // 60 != (at - EVERY) // 60:
+                if at // 60 > said:
+                    said = at // 60
                     _say(at, series, load.told)
             told = load.told
         finally:
@@ -196,6 +201,7 @@ def main(arguments: Sequence[str]) -> int:
     add("--seed", type=int, default=1, help="of all that clients do (default 1)")
     add("--life", type=float, help="mean seconds of a connection")
     add("--act", type=float, help="mean seconds between two things that a client does")
+    add("--every", type=float, default=EVERY, help="seconds between two looks at the figures (default 5)")
     add("--write", action="store_true", help="put the picture and the figures into docs/")
     add("--keep", type=Path, help="a directory for the logs, the store and the figures, which stays")
     add("--figures", type=Path, help="do not run, but judge the figures.json that an earlier run kept")
