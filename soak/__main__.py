@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -206,6 +207,9 @@ def main(arguments: Sequence[str]) -> int:
     add("--keep", type=Path, help="a directory for the logs, the store and the figures, which stays")
     add("--figures", type=Path, help="do not run, but judge the figures.json that an earlier run kept")
     options = parser.parse_args(arguments)
+    # As an interrupt: what was started is ended.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+    found: dict[str, Any]
     if options.figures is None:
         with tempfile.TemporaryDirectory(prefix="kschat-soak-") as scratch:
             directory = options.keep or Path(scratch)

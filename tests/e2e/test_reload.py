@@ -1,4 +1,4 @@
-"""SIGHUP under load, as npm's clients of every version see it: nobody is dropped; new keys, certificates and limits hold."""
+"""SIGHUP under load, as npm's clients of all versions see it: none is dropped; what is new holds."""
 
 from __future__ import annotations
 
