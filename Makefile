@@ -75,7 +75,7 @@ endif
 
 # Three daemons behind haproxy, restarted one by one under 300 clients of all versions: who was refused, who was away for how
 # long, and how many connected in a second. A minute or two. ROLLING=--from restarts from the release before to this version,
-# ROLLING="--from main~20" from another one.
+# ROLLING="--from main~20" from another one, ROLLING="--from PATH" from the source in a directory.
 rolling: $(VENV)/.dev system-packages node
 	$(BIN)/python -m chaos --rolling $(ROLLING)
 

@@ -173,7 +173,9 @@ async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> l
     times = sorted(away.times) or [0.0]
     shares = ", ".join(f"{share} % within {percentile(times, share / 100):.2f} s" for share in (50, 90, 99))
     say(f"{len(away.times)} times a client had no connection; back were {shares}")
-    say(f"longest without a connection: {away.longest[0]:.2f} s ({away.longest[1]}); {MOST_AWAY:g} s are allowed")
+    longest, name = away.longest
+    who = next((f"{name}, {one.kind}" for one in one.ledger.actors if one.name == name), "nobody")
+    say(f"longest without a connection: {longest:.2f} s ({who}); {MOST_AWAY:g} s are allowed")
     say(f"most joins at one daemon in a second: {one.joins} (it lets {HANDSHAKES} sessions begin)")
     for text in (*away.errors[: report.MOST], *away.over[: report.MOST]):
         say(f"  {text}")
