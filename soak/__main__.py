@@ -188,7 +188,8 @@ def write(name: str, lines: Sequence[str]) -> None:
 
 def _of(arguments: Sequence[str]) -> str:
     """When and where a run was, and its command."""
-    command = " ".join(("python -m soak", *(one for one in arguments if one != "--write")))
+    text = re.sub(r" --write\b| --keep[ =]\S+", "", f" {' '.join(arguments)}")
+    command = f"python -m soak{text}".strip()
     return f"{datetime.now(UTC):%Y-%m-%d}, `{command}`, {machine()}."
 
 
