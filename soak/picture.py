@@ -8,7 +8,7 @@ from typing import Final
 
 from soak.verdict import Finding, Point
 
-_WIDTH: Final = 880
+_WIDTH: Final = 930
 _CHART: Final = (200, 640, 84)
 """A chart's left edge, width and height."""
 _STEP: Final = 116
@@ -48,7 +48,8 @@ def _chart(finding: Finding, points: Sequence[Point], seconds: float, top: int) 
     left, width, height = _CHART
     kind = finding.kind
     # From 0, so that a change of some percent looks like what it is.
-    most = max((value for _, value in points), default=0) * 1.1 or 1
+    highest = max((value for _, value in points), default=0)
+    most = highest * 1.1 or 1
     line = " ".join(
         f"{left + width * min(at / seconds, 1):.1f},{top + height * (1 - value / most):.1f}" for at, value in points
     )
@@ -62,7 +63,7 @@ def _chart(finding: Finding, points: Sequence[Point], seconds: float, top: int) 
         f'<text x="12" y="{top + 20}" fill="#1f2328">{escape(kind.title)}</text>',
         f'<text x="12" y="{top + 42}" fill="#59636e">2nd quarter {kind.show(finding.second)}</text>',
         f'<text x="12" y="{top + 60}" fill="#59636e">last quarter {kind.show(finding.last)}</text>',
-        f'<text x="{left + width + 6}" y="{top + 12}" fill="#59636e">{kind.show(most)}</text>',
+        f'<text x="{left + width + 6}" y="{top + 20}" fill="#59636e">most {kind.show(highest)}</text>',
         f'<text x="{left + width + 6}" y="{top + height}" fill="#59636e">0</text>',
     ]
     return parts

@@ -49,7 +49,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 
 KINDS: Final = (
     Kind(name="memory", title="resident memory, MB", digits=1, scale=1e6, share=MEMORY, least=1e6),
-    Kind(name="blocks", title="Python's memory blocks, thousands", scale=1e3, share=MEMORY, least=5e3),
+    Kind(name="blocks", title="memory blocks, thousands", scale=1e3, share=MEMORY, least=5e3),
     Kind(name="descriptors", title="open files", share=0.05, least=50),
     Kind(name="sockets", title="sockets in the chat", share=0.05, least=50),
     Kind(name="sessions", title="sessions", share=0.05, least=50),
