@@ -34,6 +34,7 @@ def parse(arguments: list[str]) -> Namespace:
     parser.add_argument(
         "--plan", type=Path, metavar="FILE", help="play what is in this file, and print all that happens"
     )
+    parser.add_argument("--history", type=Path, metavar="FILE", help="with --one or --plan: write what happened there")
     parser.add_argument("--mutants", nargs="*", metavar="MUTANT", help=f"of {', '.join(MUTANTS)}; all without any")
     found = parser.parse_args(arguments)
     for mutant in found.mutants or ():
@@ -86,11 +87,13 @@ def many(first: int, count: int) -> bool:
     return not failed
 
 
-def one(plan: Plan) -> bool:
-    """Play one plan, and print all that happens."""
+def one(plan: Plan, history: Path | None) -> bool:
+    """Play one plan, and print all that happens; write what clients saw of it to a file."""
     print(plan)
     result = play(plan, keep_history=True)
     print("\n".join(result.history))
+    if history is not None:
+        history.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in result.operations))
     print(f"{result.violation or 'all is right'}\ndigest {result.digest}")
     return result.violation is None
 
@@ -119,9 +122,9 @@ def main(wanted: Namespace) -> int:
     if wanted.mutants is not None:
         return not mutants(wanted.mutants or list(MUTANTS), wanted.seed)
     if wanted.plan is not None:
-        return not one(msgspec.json.decode(wanted.plan.read_bytes(), type=Plan))
+        return not one(msgspec.json.decode(wanted.plan.read_bytes(), type=Plan), wanted.history)
     if wanted.one:
-        return not one(make_plan(wanted.seed))
+        return not one(make_plan(wanted.seed), wanted.history)
     return not many(wanted.seed, wanted.seeds)
 
 

@@ -101,7 +101,7 @@ class Device:
         self._places = 0
         # What is not acknowledged, in the order in which it was written; and by the number of the ack that is awaited.
         self._drafts: dict[Draft, None] = {}
-        self._acks: dict[int, Draft | str] = {}
+        self._acks: dict[int, Draft | str | Callable[[dict[str, Any]], None]] = {}
         self._next_ack = 0
         self._timers: dict[Draft, IDelayedCall] = {}
         # Of this connection: the last offset that came, and where the inbox stood for the store when it was asked for.
@@ -152,6 +152,28 @@ class Device:
             self._ledger.read(self.kind.user, peer, mid)
             self._emit("Read", {"pId": peer, "mid": mid}, "")
 
+    def sync(self, after: int) -> None:
+        """Ask for the inbox."""
+        if self.joined:
+            user = self.kind.user
+            least = len(self._ledger.inbox(user).stored)
+
+            def answered(body: dict[str, Any]) -> None:
+                self._ledger.synced(self.name, user, after=after, least=least, body=body)
+
+            self._emit("Sync", {"offset": after}, answered)
+
+    def ask_history(self, peer: str) -> None:
+        """Ask for the newest messages of a conversation."""
+        if self.joined:
+            user = self.kind.user
+            least = len(self._ledger.conversation(user, peer))
+
+            def answered(body: dict[str, Any]) -> None:
+                self._ledger.told_history(self.name, user, peer=peer, least=least, body=body)
+
+            self._emit("History", {"pId": peer, "limit": 100}, answered)
+
     @property
     def waits(self) -> int:
         """Messages that are not acknowledged."""
@@ -186,6 +208,8 @@ class Device:
     def on_end(self) -> None:
         """See ``Speaker``."""
         self._ledger.note("lost", self.name)
+        for draft in self._timers:
+            self._ledger.operation("info", self.name, "send", message=draft.number, to=draft.to)
         self._over()
         if self.wanted:
             self._retry = self._clock.callLater(self._random.uniform(*RETRY), self._again)
@@ -259,10 +283,13 @@ class Device:
         if pid is not None:
             self._pid = pid
         self.presence = {}
-        if self.kind.watches:
-            self._emit("Presence", {"ids": list(self.kind.watches)}, "presence")
+        self._watch(self._lives)
         for draft in list(self._drafts):
             self._send(draft)
+
+    def _watch(self, life: int) -> None:
+        if self.kind.watches and self.joined and life == self._lives:
+            self._emit("Presence", {"ids": list(self.kind.watches)}, "presence")
 
     def _not_let_in(self) -> None:
         self._joining = None
@@ -287,7 +314,7 @@ class Device:
 
     # Writing.
 
-    def _emit(self, name: str, body: object, what: Draft | str) -> None:
+    def _emit(self, name: str, body: object, what: Draft | str | Callable[[dict[str, Any]], None]) -> None:
         client = self._client
         if client is not None:
             number = self._next_ack
@@ -304,9 +331,15 @@ class Device:
             timer.cancel()
         self._timers[draft] = self._clock.callLater(ACK_WAIT, self._send, draft)
         self._places += 1
-        self._ledger.sent(draft, hash_of(self.name, self._lives), self._places)
-        text = f"{draft.number} {'x' * draft.filler}"
-        body = {"uId": draft.sender, "pId": draft.to, "msg": text, "rno": draft.number, "time": 0, "cid": draft.cid}
+        self._ledger.sent(draft, self.name, hash_of(self.name, self._lives), self._places)
+        body = {
+            "uId": draft.sender,
+            "pId": draft.to,
+            "msg": draft.text,
+            "rno": draft.number,
+            "time": 0,
+            "cid": draft.cid,
+        }
         self._emit("Send", body, draft)
 
     def _answered(self, number: int, body: Any) -> None:
@@ -315,6 +348,13 @@ class Device:
             self._ledger.fail(self.name, "got an ack twice, or one that it has not asked for")
         if isinstance(what, Draft):
             self._sent(what, body)
+        elif callable(what):
+            if "MSG" in body:
+                what(body)
+            elif body["ER"] not in (3, 8):
+                self._ledger.fail(self.name, "asked, and was refused with ER", body["ER"])
+        elif what == "presence" and "ER" in body:
+            self._clock.callLater(1.0, self._watch, self._lives)
         elif what == "presence":
             self._ledger.note("presence", self.name, *(f"{user}:{state['online']}" for user, state in body.items()))
             for user, state in body.items():
@@ -323,14 +363,14 @@ class Device:
 
     def _sent(self, draft: Draft, body: dict[str, Any]) -> None:
         if "mid" in body:
-            self._ledger.acked(draft, body["mid"], body.get("repeat", False))
+            self._ledger.acked(draft, self.name, body["mid"], body.get("repeat", False))
             self._drafts.pop(draft, None)
             timer = self._timers.pop(draft, None)
             if timer is not None:
                 timer.cancel()
             return
         error = body["ER"]
-        self._ledger.refused(draft, error)
+        self._ledger.refused(draft, self.name, error)
         if error not in (3, 7, 8):
             self._ledger.fail(self.name, "was refused message", draft.number, "with ER", error)
         timer = self._timers.pop(draft, None)

@@ -49,6 +49,11 @@ class Draft(msgspec.Struct, eq=False):
     refusals: int = 0
     repeat: bool = False
 
+    @property
+    def text(self) -> str:
+        """Its content."""
+        return f"{self.number} {'x' * self.filler}"
+
 
 class Inbox(msgspec.Struct, eq=False):
     """One user's inbox, as the store and as the user's devices have it.
@@ -82,6 +87,7 @@ class Ledger:
         self._digest = hashlib.sha256()
         self._tail: list[str] = []
         self.history: list[str] | None = None
+        self.operations: list[dict[str, Any]] | None = None
         self.violation: str | None = None
         self.happened = 0
         self.counts: Counter[str] = Counter()
@@ -90,6 +96,8 @@ class Ledger:
         self.inboxes: dict[str, Inbox] = {}
         self._numbers: dict[str, int] = {}
         self._stored_by: dict[tuple[str, str], str] = {}
+        # The mids of each conversation, in their order: by its room, or by its two users.
+        self._conversations: dict[str, list[str]] = {}
 
     # What happened.
 
@@ -103,6 +111,19 @@ class Ledger:
             del self._tail[:30]
         if self.history is not None:
             self.history.append(line)
+
+    def operation(self, type_: str, process: str, f: str, **value: object) -> None:
+        """An operation began, or what became of it, for the history in docs/testing.md.
+
+        Args:
+            type_: ``invoke``, ``ok``, ``fail`` (it was not done), or ``info`` (it is not known whether it was done).
+            process: a device, or ``nemesis`` for a fault.
+            f: what it is.
+            value: of what.
+        """
+        if self.operations is not None:
+            time = round((self._now()) * 1e9)
+            self.operations.append({"time": time, "process": process, "type": type_, "f": f, "value": value})
 
     def digest(self) -> str:
         """Of all that happened."""
@@ -144,8 +165,9 @@ class Ledger:
         self._by_cid[sender, made.cid] = made
         return made
 
-    def sent(self, draft: Draft, connection: int, place: int) -> None:
+    def sent(self, draft: Draft, device: str, connection: int, place: int) -> None:
         """It was written."""
+        self.operation("invoke", device, "send", message=draft.number, to=draft.to)
         draft.tries += 1
         if draft.first_sent is None:
             draft.connection = (connection, place)
@@ -154,8 +176,9 @@ class Ledger:
             draft.first_sent = self.happened
         self.counts["sends"] += 1
 
-    def acked(self, draft: Draft, mid: str, repeat: bool) -> None:
+    def acked(self, draft: Draft, device: str, mid: str, repeat: bool) -> None:
         """It was acknowledged."""
+        self.operation("ok", device, "send", message=draft.number, to=draft.to, mid=mid, repeat=repeat)
         if draft.mid and draft.mid != mid:
             self.fail("message", draft.number, "was acknowledged with two mids")
         kept = self._stored_by.get((draft.sender, draft.cid))
@@ -168,8 +191,9 @@ class Ledger:
             self.counts["acknowledged"] += 1
             self.counts["repeats"] += repeat
 
-    def refused(self, draft: Draft, error: int) -> None:
-        """It was refused."""
+    def refused(self, draft: Draft, device: str, error: int) -> None:
+        """It was refused. What the store could not confirm may be there all the same."""
+        self.operation("info" if error == 3 else "fail", device, "send", message=draft.number, to=draft.to, er=error)
         draft.refusals += 1
         self.counts["refused"] += 1
         self.note("refused", draft.number, error)
@@ -198,6 +222,7 @@ class Ledger:
             self._numbers[message.mid] = draft.number
             if [user for user, _ in one.places] != list(self.recipients(draft)):
                 self.fail("message", draft.number, "is in the inboxes of others")
+            self.conversation(draft.sender, draft.to).append(message.mid)
             for user, offset in one.places:
                 inbox = self.inbox(user)
                 if offset != len(inbox.stored) + 1:
@@ -213,6 +238,11 @@ class Ledger:
             if cursor > upto:
                 self.fail("the cursor of", user, "is at", cursor, "and its devices have read up to", upto)
 
+    def conversation(self, user: str, peer: str) -> list[str]:
+        """The mids of a conversation, as the store has them."""
+        key = peer if peer.startswith("#") else " ".join(sorted((user, peer)))
+        return self._conversations.setdefault(key, [])
+
     # The recipients.
 
     def received(self, device: str, user: str, item: dict[str, Any]) -> int:
@@ -221,17 +251,58 @@ class Ledger:
         inbox = self.inbox(user)
         if inbox.stored.get(offset) != mid:
             self.fail(device, "got at offset", offset, "what the store does not have there")
-        number = self._numbers[mid]
-        draft = self.drafts[number]
-        if item["msg"].partition(" ")[0] != str(number) or str(item["uId"]) != draft.sender:
-            self.fail(device, "got another content of message", number)
+        number = self.check_content(device, item)
         self.note("receive", device, offset, number)
+        self.operation("ok", device, "receive", message=number, user=user, offset=offset, mid=mid)
         self.counts["received"] += 1
         if offset not in inbox.received:
             inbox.received[offset] = None
             while inbox.upto + 1 in inbox.received:
                 inbox.upto += 1
         return int(offset)
+
+    def check_content(self, device: str, item: dict[str, Any]) -> int:
+        """A message is as it was sent. Returns its number."""
+        number = self._numbers.get(item["mid"])
+        if number is None:
+            self.fail(device, "got a message that the store does not have")
+        draft = self.drafts[number]
+        if item["msg"] != draft.text or str(item["uId"]) != draft.sender or str(item["pId"]) != draft.to:
+            self.fail(device, "got another content of message", number)
+        return number
+
+    def synced(self, device: str, user: str, *, after: int, least: int, body: dict[str, Any]) -> None:
+        """An answer to ``Sync``.
+
+        Args:
+            device: who asked.
+            user: whose inbox it is.
+            after: as asked.
+            least: how far the inbox reached when it was asked for.
+            body: the answer.
+        """
+        stored, at = self.inbox(user).stored, after
+        for item in body["MSG"]:
+            self.check_content(device, item)
+            if item["offset"] != at + 1 or stored.get(at + 1) != item["mid"]:
+                self.fail(device, "asked for offset", at + 1, "and got", item["offset"])
+            at += 1
+        if at < least and not body["more"]:
+            self.fail(device, "asked for an inbox that reaches to", least, "and got it up to", at)
+        self.note("synced", device, after, at)
+        self.counts["syncs"] += 1
+
+    def told_history(self, device: str, user: str, *, peer: str, least: int, body: dict[str, Any]) -> None:
+        """An answer to ``History``: the newest of a conversation, which had ``least`` messages when it was asked."""
+        mids = [item["mid"] for item in body["MSG"]]
+        for item in body["MSG"]:
+            self.check_content(device, item)
+        kept = self.conversation(user, peer)
+        end = kept.index(mids[-1]) + 1 if mids else 0
+        if end < least or kept[end - len(mids) : end] != mids or (end > len(mids)) is not body["more"]:
+            self.fail(device, "asked for a history of", least, "messages and more, and got", len(mids), "up to", end)
+        self.note("history", device, peer, end, len(mids))
+        self.counts["histories"] += 1
 
     def status(self, device: str, user: str, body: dict[str, Any]) -> None:
         """A sender is told what became of its message."""

@@ -23,6 +23,8 @@ FAULTS: Final = (
     "store late",
     "store mute",
     "store deaf",
+    "store write mute",
+    "store write deaf",
     "store away",
     "broker cut",
     "broker late",
@@ -42,7 +44,7 @@ FAULTS: Final = (
 )
 
 #: The kinds of those that are things which users do.
-DEEDS: Final = ("write", "burst", "large", "leave", "read")
+DEEDS: Final = ("write", "burst", "large", "leave", "read", "sync", "history")
 
 #: Seconds that a fault lasts, mostly.
 SHORT: Final = (0.05, 3.0)
@@ -56,8 +58,8 @@ class Step(msgspec.Struct, frozen=True):
         at: seconds since the beginning.
         kind: one of ``FAULTS`` or ``DEEDS``.
         who: which device, or which daemon.
-        value: seconds that it lasts; messages of a burst.
-        to: the recipient of messages; the user whose messages are read.
+        value: seconds that it lasts; messages of a burst; the offset after which the inbox is asked for.
+        to: the recipient of messages; the user whose messages are read, or whose history is asked for.
     """
 
     at: float
@@ -187,9 +189,13 @@ def _deed(
     to = random.choice(others)
     if kind != "read" and random.random() < 0.3:
         to = next((room for room, members in rooms.items() if user in members), to)
-    value = {"burst": float(random.choice((3, 10, 40))), "leave": random.uniform(0.1, 8.0)}.get(kind, 0.0)
+    value = {
+        "burst": float(random.choice((3, 10, 40))),
+        "leave": random.uniform(0.1, 8.0),
+        "sync": float(random.choice((0, 0, 3, 20))),
+    }.get(kind, 0.0)
     at = round(random.uniform(0.0, seconds), 3)
-    return Step(at, kind, who, round(value, 3), "" if kind == "leave" else to)
+    return Step(at, kind, who, round(value, 3), "" if kind in ("leave", "sync") else to)
 
 
 def _fault(random: Random, kind: str, devices: int, daemons: int, seconds: float) -> Step:

@@ -242,11 +242,16 @@ class Attached:
         self._tries = 0
         self._retry_later()
 
-    def hold(self, *, requests: bool, answers: bool) -> None:
-        """Let nothing through in these directions. A daemon that is patient in vain ends the connections."""
+    def hold(self, *, requests: bool, answers: bool, lines: int | None = None) -> None:
+        """Let nothing through in these directions. A daemon that is patient in vain ends the connections.
+
+        Args:
+            requests, answers: the directions.
+            lines: of how many of the connections; None for all.
+        """
         if not self.is_up:
             return
-        for line in self._lines:
+        for line in self._lines[:lines]:
             if requests:
                 line.up.hold()
             if answers:

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from simulate.devices import DeviceKind
-from simulate.plans import Plan
+from simulate.plans import DEEDS, Plan
 
 T = TypeVar("T")
 
@@ -108,4 +108,4 @@ def _plainer(kind: DeviceKind) -> Iterator[DeviceKind]:
 
 
 def _is_of_device(kind: str) -> bool:
-    return kind.startswith("line") or kind in ("write", "burst", "large", "leave", "read")
+    return kind.startswith("line") or kind in DEEDS

@@ -49,6 +49,7 @@ class Result(msgspec.Struct, frozen=True):
         counts: of what happened, by name.
         tail: the last of what happened.
         history: all of it, if that was asked for.
+        operations: the same as others check it, see docs/testing.md.
     """
 
     violation: str | None
@@ -58,6 +59,7 @@ class Result(msgspec.Struct, frozen=True):
     counts: dict[str, int]
     tail: tuple[str, ...]
     history: tuple[str, ...] = ()
+    operations: tuple[dict[str, Any], ...] = ()
 
     @property
     def kind(self) -> str:
@@ -79,7 +81,7 @@ class World:
         self.clock = VirtualClock(NOW)
         self.ledger = Ledger(lambda: self.clock.seconds() - NOW, plan.rooms)
         if keep_history:
-            self.ledger.history = []
+            self.ledger.history, self.ledger.operations = [], []
         self.store = ModelStore(self.ledger)
         for room, members in plan.rooms.items():
             for member in members:
@@ -159,6 +161,7 @@ class World:
         if step.kind in FAULTS:
             self.ledger.counts["faults"] += 1
             self.ledger.note("fault", step.kind, step.who, step.value)
+            self.ledger.operation("info", "nemesis", step.kind, who=step.who, seconds=step.value)
         subject, _, what = step.kind.partition(" ")
         if subject in ("store", "broker", "bus"):
             self._service(subject, what, step)
@@ -180,6 +183,10 @@ class World:
                 device.write(step.to, 0)
         elif step.kind == "read":
             device.mark_read(step.to)
+        elif step.kind == "sync":
+            device.sync(int(step.value))
+        elif step.kind == "history":
+            device.ask_history(step.to)
         elif step.kind == "leave" and not self._healed:
             self.ledger.note("leave", device.name)
             device.leave()
@@ -225,7 +232,9 @@ class World:
         elif what == "cancels":
             daemon.router.cancel()
         else:
-            part.hold(requests=what == "mute", answers=what == "deaf")
+            # The first of a daemon's connections to the store is the one that writes.
+            lines = 1 if what.startswith("write") else None
+            part.hold(requests=what.endswith("mute"), answers=what.endswith("deaf"), lines=lines)
             self.clock.callLater(step.value, part.heal)
 
     def _send_away(self, daemon: SimulatedDaemon, subject: str) -> None:
@@ -381,4 +390,13 @@ def play(plan: Plan, *, keep_history: bool = False) -> Result:
         if violation is None:
             gc.collect()  # a Deferred with an error that nobody has handled says so when it is freed
             violation = ledger.violation
-    return Result(violation, ledger.digest(), steps, seconds, counts, tuple(ledger.tail()), tuple(ledger.history or ()))
+    return Result(
+        violation,
+        ledger.digest(),
+        steps,
+        seconds,
+        counts,
+        tuple(ledger.tail()),
+        tuple(ledger.history or ()),
+        tuple(ledger.operations or ()),
+    )

@@ -49,10 +49,21 @@ class SimulationTests(SynchronousTestCase):
             self.assertIsNone(result.violation, path.name)
 
     def test_the_same_seed_is_the_same_world_to_the_last_byte(self) -> None:
-        for seed in (3, 9):
+        for seed in (3, 12):
             first, second = self.holds(seed), self.holds(seed)
             self.assertEqual(first, second)
             self.assertNotEqual(first.digest, play(make_plan(seed + 1)).digest)
+
+    def test_the_history_has_an_ok_for_each_message(self) -> None:
+        result = play(make_plan(12), keep_history=True)
+        self.flushLoggedErrors()
+        sends = [one for one in result.operations if one["f"] == "send"]
+        tried = {one["value"]["message"] for one in sends if one["type"] == "invoke"}
+        self.assertEqual({one["value"]["message"] for one in sends if one["type"] == "ok"}, tried)
+        self.assertTrue(tried)
+        times = [one["time"] for one in result.operations]
+        self.assertEqual(times, sorted(times))
+        self.assertEqual({one["type"] for one in result.operations} - {"invoke", "ok", "fail", "info"}, set())
 
     def test_plans_are_read_back_as_they_were(self) -> None:
         for seed in range(50):
