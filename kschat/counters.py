@@ -82,6 +82,7 @@ class Counters:
         ingested: messages of servers that keep none (the tutorial's) which were taken into the store here.
         not_ingested: those that were lost, since too many waited for the store.
         turned_away: connections closed, and requests refused, because there were too many.
+        forgotten: messages that the store in memory deleted, delivered or not, since it was full.
         full: connections, sessions and messages that were refused, by the bound that was reached.
         evicted: connections and sessions that were ended for others, by the bound that was reached.
         queued: handshakes that waited, since there were too many at once.
@@ -128,6 +129,7 @@ class Counters:
         "delivered",
         "denied",
         "evicted",
+        "forgotten",
         "full",
         "handed_on",
         "hook_deliveries",
@@ -169,6 +171,7 @@ class Counters:
         self.handed_on = 0
         self.queued = 0
         self.cursors_dropped = 0
+        self.forgotten = 0
         self.http_refused: Counter[str] = Counter()
         self.api_calls: Counter[str] = Counter()
         self.full: Counter[str] = Counter()

@@ -53,6 +53,7 @@ COUNTS: Final = (
     ("ask_cached", "kschat_ask_cached", "Questions to the back end that were answered from the cache."),
     ("batches", "kschat_batches", "Batches that passed through the pipeline."),
     ("queued", "kschat_handshakes_queued", "Handshakes that waited, since there were too many at once."),
+    ("forgotten", "kschat_messages_forgotten", "Messages that the full store in memory deleted, delivered or not."),
     (
         "cursors_dropped",
         "kschat_cursors_dropped",
@@ -175,7 +176,7 @@ KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
     "router_events": tuple(event.name.lower() for event in RouterEvent),
     "bus_events": tuple(event.name.lower() for event in BusEvent),
     "waits": ("enough", "too_few", "unanswered"),
-    "http_refused": ("timeout", "400", "413", "429"),
+    "http_refused": ("timeout", "400", "403", "413", "429"),
     "api_calls": (
         "done",
         "invalid",
