@@ -12,7 +12,7 @@ CODE := kschat tests tools attack chaos fuzz examples $(if $(wildcard bench/*.py
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
 .PHONY: run test unit lint types format docs pictures site bench bench-page bench-admin chaos rolling attack differential fuzz \
-	conformance compatibility dist audit lock clean
+	conformance compatibility dist deb image deb-test image-test audit lock clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
@@ -109,6 +109,28 @@ dist: $(VENV)/.dev
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON \
 		--output-file dist/kschat.cdx.json deploy/container/requirements.lock
+
+# In dist/: a package for the release of Debian that runs this.
+deb: $(VENV)/.dev
+	$(BIN)/python tools/make_deb.py
+
+# The container image, with podman. IMAGE="--build-arg BASE=debian@sha256:…" gives it further options. Each file has the time of
+# the last commit, and there is one layer: the same commit on the same base has the same digest.
+PODMAN ?= podman
+image:
+	$(PODMAN) build --format docker --layers=false --timestamp $${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} \
+		--tag kschat --file deploy/container/Containerfile $(IMAGE) .
+
+# The package in a root made by debootstrap: installed, it serves; purged, it leaves nothing. As root, on Debian, some minutes; the
+# root is kept in build/.
+deb-test: $(VENV)/.dev system-packages node
+	@tools/system_packages.sh packaging
+	@KSCHAT_TESTS_REQUIRE=1 $(BIN)/python tools/run_tests.py tests.installation.debian_package
+
+# The image, built twice on such a root, and run. Some minutes.
+image-test: $(VENV)/.dev system-packages node
+	@tools/system_packages.sh packaging
+	@KSCHAT_TESTS_REQUIRE=1 $(BIN)/python tools/run_tests.py tests.installation.container_image
 
 # The licence of each file, and known vulnerabilities of the locked packages, which needs the network.
 audit: $(VENV)/.dev

@@ -7,6 +7,7 @@
 #     system_packages.sh services       RabbitMQ, Redis and PostgreSQL, for the tests and the bench, which start their own
 #     system_packages.sh proxies        nginx, haproxy and Apache, for the tests, which start their own
 #     system_packages.sh operations     systemd's tools, logrotate and Prometheus, for the tests of deploy/
+#     system_packages.sh packaging      debootstrap, lintian, podman and runc, for the tests of package and image
 #     system_packages.sh clock          libfaketime, for the tests that set a daemon's clock
 #     system_packages.sh readme         Debian's Python and make, from which a test makes a bare machine
 set -u
@@ -43,6 +44,12 @@ case "${1:-}" in
         test -x /usr/sbin/logrotate || wanted="$wanted logrotate"
         command -v promtool >/dev/null || wanted="$wanted prometheus"
         ;;
+    packaging)
+        test -x /usr/sbin/debootstrap || wanted="debootstrap"
+        command -v lintian >/dev/null || wanted="$wanted lintian"
+        command -v podman >/dev/null || wanted="$wanted podman"
+        test -x /usr/sbin/runc || command -v runc >/dev/null || wanted="$wanted runc"
+        ;;
     clock)
         # Its library alone, which lies in a directory of the machine's kind.
         find /usr/lib /usr/lib64 -name libfaketimeMT.so.1 2>/dev/null | grep -q . || wanted="libfaketime"
@@ -55,7 +62,7 @@ case "${1:-}" in
         done
         ;;
     *)
-        echo "usage: $0 venv PYTHON | browser | services | proxies | operations | clock | readme" >&2
+        echo "usage: $0 venv PYTHON | browser | services | proxies | operations | packaging | clock | readme" >&2
         exit 2
         ;;
 esac

@@ -3,8 +3,8 @@
 What it needs: root, leave to mount, debootstrap, and a mirror of Debian that apt knows. Where the machine lacks any of
 it, the test is skipped with a sentence.
 
-Programs in it see the machine's network and devices, and a /proc; these mounts are in a namespace of each program, so
-that none stays behind.
+The base system is kept in build/, since to make it takes a minute or two. Programs in a root see the machine's network,
+and a /proc, which is in a namespace of each program, so that no mount stays behind.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ import platform
 import re
 import stat
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from shutil import which
 from typing import Final
 
-from tests.support.needs import allowed_skip, require_program
+from tests.support.needs import REPOSITORY, allowed_skip, require_program
+
+#: What the base system has besides: what the package depends on, so that to install it fetches nothing.
+PACKAGES: Final = ("python3", "libstdc++6", "ca-certificates")
 
 #: Seconds that debootstrap or a program in the root may take.
 PATIENCE: Final = 600
@@ -39,32 +43,20 @@ WRITTEN: Final = re.compile(
 
 
 class DebianRoot:
-    """The root.
+    """A root.
 
     Args:
         path: for it; it is not there yet.
-        packages: beside the base system.
 
     Raises:
         SkipTest: the machine lacks something that it takes.
     """
 
-    def __init__(self, path: Path, *packages: str) -> None:
+    def __init__(self, path: Path) -> None:
+        archive = base_system()
         self.path = path.absolute()
-        allowed_skip("" if os.geteuid() == 0 else "only root makes a root by debootstrap")
-        allowed_skip("" if which("apt-get") else "debootstrap needs Debian, or a system like it")
-        debootstrap = require_program("debootstrap")
-        mirror, release = _mirror()
         self.path.mkdir(parents=True)
-        include = [f"--include={','.join(packages)}"] if packages else []
-        ended = subprocess.run(
-            [debootstrap, "--variant=minbase", *include, release, str(self.path), mirror],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        allowed_skip(f"debootstrap failed: {ended.stdout.strip()[-300:]}" if ended.returncode else "")
+        _run("tar", "--extract", "--numeric-owner", f"--directory={self.path}", f"--file={archive}")
         try:
             self.run("true")
         except AssertionError as error:
@@ -105,6 +97,35 @@ class DebianRoot:
                 if not WRITTEN.fullmatch(relative):
                     found[relative] = _described(path)
         return found
+
+
+def base_system() -> Path:
+    """A tar archive of the base system with ``PACKAGES``; made if there is none. SkipTest if it cannot be made."""
+    allowed_skip("" if os.geteuid() == 0 else "only root makes a root by debootstrap")
+    allowed_skip("" if which("apt-get") else "debootstrap needs Debian, or a system like it")
+    debootstrap = require_program("debootstrap")
+    mirror, release = _mirror()
+    archive = REPOSITORY / "build" / f"debian-{release}.tar"
+    if not archive.is_file():
+        archive.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="kschat-debian-") as place:
+            options = ["--variant=minbase", f"--include={','.join(PACKAGES)}"]
+            try:
+                _run(debootstrap, *options, release, f"{place}/root", mirror)
+            except AssertionError as error:
+                allowed_skip(f"debootstrap failed: {str(error)[-300:]}")
+            unfinished = archive.with_suffix(".new")
+            _run("tar", "--create", "--numeric-owner", f"--directory={place}/root", f"--file={unfinished}", ".")
+            unfinished.rename(archive)
+    return archive
+
+
+def _run(*command: str, env: Mapping[str, str] | None = None) -> str:
+    """What a program prints. AssertionError where it fails."""
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    if ended.returncode:
+        raise AssertionError(f"{command} ended with {ended.returncode}:\n{ended.stdout}\n{ended.stderr}")
+    return ended.stdout
 
 
 def _described(path: Path) -> str:
