@@ -208,6 +208,13 @@ class TestKubernetes(ContainerTestCase):
             kubernetes_validate.ValidationError, kubernetes_validate.validate, wrong, KUBERNETES_VERSION, strict=True
         )
 
+    def test_what_is_applied_is_there(self) -> None:
+        """For where kubectl is not installed."""
+        found = msgspec.yaml.decode((KUBERNETES / "kustomization.yaml").read_bytes())
+        self.assertEqual((found["apiVersion"], found["kind"]), ("kustomize.config.k8s.io/v1beta1", "Kustomization"))
+        files = {path.name for path in KUBERNETES.iterdir()}
+        self.assertEqual({"kustomization.yaml", *found["resources"]}, files)
+
     def test_kubectl_reads_them(self) -> None:
         kubectl = shutil.which("kubectl")
         allowed_skip("" if kubectl else "kubectl is not installed")

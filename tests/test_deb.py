@@ -85,7 +85,8 @@ class TestPackage(SynchronousTestCase):
 
     def test_each_member_is_whole(self) -> None:
         self.unpack()
-        sums = dict(reversed(line.split("  ", 1)) for line in (self.root / "DEBIAN/md5sums").read_text().splitlines())
+        lines = (self.root / "DEBIAN/md5sums").read_text().splitlines()
+        sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
         for name, digest in sums.items():
             self.assertEqual(hashlib.md5((self.root / name).read_bytes()).hexdigest(), digest, name)
         for name in (self.root / "DEBIAN/conffiles").read_text().split():

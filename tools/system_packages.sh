@@ -6,8 +6,8 @@
 #     system_packages.sh browser        Node.js, npm and Chromium, for the tests
 #     system_packages.sh services       RabbitMQ, Redis and PostgreSQL, for the tests and the bench, which start their own
 #     system_packages.sh proxies        nginx, haproxy and Apache, for the tests, which start their own
-#     system_packages.sh operations     systemd's tools, logrotate and Prometheus, for the tests of deploy/
-#     system_packages.sh packaging      debootstrap, lintian, podman and runc, for the tests of package and image
+#     system_packages.sh operations     systemd's tools, logrotate, Prometheus, zsh, fish and groff, for the tests of deploy/
+#     system_packages.sh packaging      debootstrap, lintian, podman, podman-compose and runc, for the tests of package and image
 #     system_packages.sh clock          libfaketime, for the tests that set a daemon's clock
 #     system_packages.sh disk           a C compiler, for the library of a slow disk
 #     system_packages.sh readme         Debian's Python and make, from which a test makes a bare machine
@@ -44,11 +44,15 @@ case "${1:-}" in
         command -v systemd-analyze >/dev/null || wanted="systemd"
         test -x /usr/sbin/logrotate || wanted="$wanted logrotate"
         command -v promtool >/dev/null || wanted="$wanted prometheus"
+        command -v zsh >/dev/null || wanted="$wanted zsh"
+        command -v fish >/dev/null || wanted="$wanted fish"
+        command -v groff >/dev/null || wanted="$wanted groff-base"
         ;;
     packaging)
         test -x /usr/sbin/debootstrap || wanted="debootstrap"
         command -v lintian >/dev/null || wanted="$wanted lintian"
         command -v podman >/dev/null || wanted="$wanted podman"
+        command -v podman-compose >/dev/null || wanted="$wanted podman-compose"
         test -x /usr/sbin/runc || command -v runc >/dev/null || wanted="$wanted runc"
         ;;
     clock)

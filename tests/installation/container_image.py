@@ -151,6 +151,30 @@ class TestImage(DeployedTestCase):
         engine.run("exec", name, "/opt/kschat/bin/python", "-c", "import psycopg")
 
 
+class TestCompose(DeployedTestCase):
+    def test_podman_compose_starts_what_it_says(self) -> None:
+        """Up to podman, whose place another program takes: its images are on a registry."""
+        compose = require_program("podman-compose")
+        place = Path(self.mktemp()).absolute()
+        place.mkdir()
+        called = place / "called"
+        podman = place / "podman"
+        podman.write_text(
+            f'#!/bin/sh\necho "$*" >>{called}\ncase "$1" in --version) echo podman version 4.3.1 ;; esac\n'
+        )
+        podman.chmod(0o755)
+        environ = {**os.environ, "KSCHAT_SECRET": SECRET, "RABBITMQ_PASSWORD": "p"}
+        command = [compose, f"--podman-path={podman}", f"--file={LOCKS / 'compose.yml'}", "up", "--detach"]
+        ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        self.assertEqual(0, ended.returncode, ended.stdout + ended.stderr)
+        started = [line for line in called.read_text().splitlines() if line.startswith("run ")]
+        daemons = [line for line in started if line.endswith(" kschat")]
+        self.assertEqual((6, 3), (len(started), len(daemons)), ended.stderr)
+        for line in daemons:
+            for option in ("--read-only", "--cap-drop ALL", "no-new-privileges:true", f"-e KSCHAT_SECRET={SECRET}"):
+                self.assertIn(option, line)
+
+
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the name is the base class's
         """Log nothing."""
