@@ -127,7 +127,8 @@ deb: $(VENV)/.dev
 	$(BIN)/python tools/make_deb.py
 
 # The container image, with podman. IMAGE="--build-arg BASE=debian@sha256:…" gives it further options. Each file has the time of
-# the last commit, and there is one layer: the same commit on the same base has the same digest.
+# the last commit, and there is one layer: the same commit on the same base has the same layers, and the same digest where it is
+# pushed with --format oci.
 PODMAN ?= podman
 image:
 	$(PODMAN) build --format docker --layers=false --timestamp $${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} \
