@@ -32,6 +32,9 @@ SERVICES = ("kschat.service", "kschat@.service")
 
 _MONITORING = "tests.test_monitoring.Prometheus.test_every_expression_is_understood_and_every_series_in_it_is_there"
 _IMAGE = "tests.installation.container_image.TestImage.test_it_serves_and_is_the_same_whenever_it_is_built"
+_LITESTREAM = (
+    "tests.e2e.test_restore.LitestreamTests.test_clients_of_before_miss_nothing_that_was_acknowledged_after_the_restore"
+)
 _COMPOSE_HAPROXY = "tests.test_containers.TestCompose.test_haproxy_understands_its_file_and_finds_the_daemons"
 
 #: Files of deploy/ -> the test in which the program that they are for reads them; for the manifests of Kubernetes and
@@ -42,6 +45,7 @@ READ_BY: Mapping[str, str] = {
     "kschat@.service.d/*": "tests.test_deploy.Units.test_systemd_understands_every_line",
     "kschat.sysusers": "tests.test_deploy.Units.test_its_user_and_its_directories_are_made",
     "kschat.tmpfiles": "tests.test_deploy.Units.test_its_user_and_its_directories_are_made",
+    "litestream.yml": _LITESTREAM,
     "logrotate.conf": "tests.test_deploy.Units.test_logrotate_understands_its_file",
     "nginx*.conf": "tests.e2e.test_proxies.BelowAPath.test_through_nginx",
     "haproxy*.cfg": "tests.e2e.test_proxies.BelowAPath.test_through_haproxy",

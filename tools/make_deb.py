@@ -55,7 +55,7 @@ PLACES: Final[Mapping[str, str]] = {
 #: Files of deploy/ that an administrator copies.
 EXAMPLES: Final = (
     *("nginx.conf", "nginx-path.conf", "haproxy.cfg", "haproxy-path.cfg", "apache.conf", "apache-path.conf"),
-    *("prometheus-rules.yml", "grafana-dashboard.json", "kschat@.service.d/socket.conf"),
+    *("prometheus-rules.yml", "grafana-dashboard.json", "litestream.yml", "kschat@.service.d/socket.conf"),
 )
 
 #: What administrators may change: dpkg keeps their version.
