@@ -165,7 +165,7 @@ def plans(url: str) -> list[str]:
         assert row is not None
         return row
 
-    star, peer = fill.STAR.encode(), b"user1"
+    star, peer = fill.STAR.encode(), fill.OWN_ROOM.encode()
     user = one(sql.STANDING, (star,))[0]
     talk = one(sql.MINE, {"user": star, "peer": peer})[0]
     most = 2**63 - 1
