@@ -263,6 +263,33 @@ class InterruptedTests(MovingTestCase):
         with self.assertRaisesRegex(StoreUnavailable, "there is no file"):
             SqliteArchive(self.mktemp())
 
+    async def test_events_that_wait_for_a_back_end_are_not_dropped_in_silence(self) -> None:
+        server, redis = await shared_postgresql(), await shared_redis()
+        path = self.mktemp()
+        store = SqliteStore(SqliteSettings(path, hooks=True), real_reactor(), real_reactor())
+        self.addCleanup(store.stop)
+        store.start()
+        await self.up(store)
+        await store.append(to("ben", "cem"))
+        await store.stop()
+        self.assertIn("2 events for a back end wait", await self.refused(lambda: SqliteArchive(path), server))
+        settings = RedisSettings(url=redis.url, prefix=self.id(), hooks=True)
+        other = RedisStore(settings, real_reactor())
+        self.addCleanup(other.stop)
+        other.start()
+        await self.up(other)
+        await other.append(to("ben"))
+        await other.stop()
+        told = await self.refused(lambda: RedisArchive(settings, (), real_reactor()), server)
+        self.assertIn("1 events for a back end wait", told)
+        source, target = SqliteArchive(path), self.target(server)
+        try:
+            found = await move(source, target, unreported, drop_events=True)
+        finally:
+            await target.close()
+            await source.close()
+        self.assertEqual(found[Section.MESSAGES].count, 2)
+
     async def test_a_redis_with_a_daemon_is_refused(self) -> None:
         server, redis = await shared_postgresql(), await shared_redis()
         settings = RedisSettings(url=redis.url, prefix=self.id())
