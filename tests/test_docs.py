@@ -97,6 +97,7 @@ from kschat.hooks import events as hook_events
 from kschat.hooks import push as hooks_push
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
+from kschat.tracing import otel
 from kschat.wire import jsonp, jsontext
 from kschat.wire import session as wire_session
 from kschat.wire.jsonnumbers import MAX_REWRITTEN
@@ -286,7 +287,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "bytes of events of a socket, and of a user": (rate(CONFIG.rate_socket_bytes), rate(CONFIG.rate_user_bytes)),
     "`Send` of a user": (rate(CONFIG.rate_user_sends),),
-    "`Send` of a user to all daemons together, with the store `redis`": (),
+    "`Send` of a user to all daemons together, with the stores `redis` and `postgresql`": (),
     f"copies that a user's events cause: inboxes of a room's members, sockets of a user beyond {hub.FREE_COPIES}, "
     f"sockets that are told of typing, receipts and carbons, ids of `Presence`, {commands.SEARCH_COPIES} for a "
     "search for a message whose conversation is not given": (
@@ -535,11 +536,15 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         seconds(processes.WATCHDOG),
         seconds(processes.START_PATIENCE),
     ),
+    "spans that wait to be sent, with `otel_endpoint`; of one request; the time for one, with all tries": (
+        f"{many(otel.MAX_WAITING)}; {otel.MAX_SENT}; {seconds(otel.SEND_TIMEOUT)}",
+    ),
     "shutdown of the daemon": (
         f"{seconds(daemon.DRAIN_TIMEOUT)} for what was accepted",
         f"{seconds(service.CLOSE_TIMEOUT)} for connections",
         f"{seconds(daemon.DRAIN_TIMEOUT)} for cursors",
         f"{seconds(daemon.DRAIN_TIMEOUT)} for the store",
+        f"{seconds(daemon.TRACING_TIMEOUT)} for spans",
     ),
 }
 

@@ -142,8 +142,9 @@ _COMMANDS: Final = (
         "status",
         "Show how the daemons are: sockets, rates, latency, services.",
         "Shows on one screen how all daemons are: users, sockets, messages a second, p50 and p99 of the time until "
-        "messages are acknowledged, services, and refusals. Rates and latency are those of the time between two looks; "
-        "where no message came between them, latency is that since the daemons' start.",
+        "messages are acknowledged, which service takes longest to answer (`lag`), services, and refusals. Rates and "
+        "latency are those of the time between two looks; where no message came between them, latency is that since "
+        "the daemons' start.",
         own=(
             Option(name="interval", short="i", value="SECONDS", text="Time between the two looks.", default="1"),
             Option(name="watch", short="w", text="Show it again and again, until Ctrl-C."),
@@ -407,7 +408,9 @@ _COMMANDS: Final = (
         "A daemon detects that a copy by kschat backup, or any other SQLite file, has replaced the file that was used "
         "last. It cannot detect that a whole disk was reset to a snapshot: then run this while the daemon is stopped. "
         "Daemons detect that Redis was restarted, and that it has less data than before. They cannot detect that a "
-        "copy was loaded into a running Redis while no daemon ran: then run this at any time.",
+        "copy was loaded into a running Redis while no daemon ran: then run this at any time. The same holds for "
+        "PostgreSQL when its disk was reset to a snapshot, or when rows of an older dump were loaded into the existing "
+        "tables.",
         synopsis="[settings]",
         groups=(Group(title="Options", options=(JSON, _setting("store", "STORE"), _CONFIG)),),
         statuses={},

@@ -570,7 +570,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     rate_cluster_sends: Annotated[
         float,
         About(
-            "Messages of a user to all daemons together, which Redis counts as it stores them. 0 means no limit.",
+            "Messages of a user to all daemons together, which the store counts as it keeps them. 0 means no limit.",
             "messages a second",
             0,
             10**6,
@@ -856,6 +856,23 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = 1000
     access_log: Annotated[bool, About("Log every HTTP request, without its token.", live=True)] = True
 
+    otel_endpoint: Annotated[
+        str,
+        About(
+            "URL of a collector of OpenTelemetry (OTLP over HTTP), such as `http://localhost:4318`, to which spans are "
+            "sent: see [traces](operations.md#traces). Needs `pip install 'kschat[otel]'`. Empty: there are no spans."
+        ),
+    ] = ""
+    otel_sample: Annotated[
+        float,
+        About(
+            "The part of batches, hook requests and API calls that spans are made of; an API call whose caller says "
+            "(`traceparent`) is decided by the caller.",
+            "",
+            0,
+            1,
+        ),
+    ] = 0.01
     log_level: Annotated[
         str,
         About(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -13,6 +14,7 @@ from twisted.logger import Logger, LogLevel
 from zope.interface import implementer
 
 from kschat.backends.generations import generation_of
+from kschat.backends.lag import Lag
 from kschat.backends.postgresql import erasure, queries, updates
 from kschat.backends.postgresql.address import places
 from kschat.backends.postgresql.faults import why
@@ -20,7 +22,7 @@ from kschat.backends.postgresql.readers import ReaderPool, Target
 from kschat.backends.postgresql.retention import Retention
 from kschat.backends.postgresql.schema_versions import shipped
 from kschat.backends.postgresql.session import Hello, Session, find
-from kschat.backends.postgresql.settings import Settings
+from kschat.backends.postgresql.settings import SendRate, Settings
 from kschat.backends.postgresql.wire import Call, Parameters
 from kschat.backends.postgresql.writer import Link, Writer
 from kschat.backends.reconnect import ReconnectingClient, RetryPolicy
@@ -31,6 +33,7 @@ from kschat.chat.interfaces import (
     BlockListFull,
     Blocks,
     Conversation,
+    IMeasured,
     InboxPage,
     InboxState,
     IStore,
@@ -68,7 +71,7 @@ BROWSERS: Final = 2
 MAX_PRUNED: Final = 1000
 
 
-@implementer(IStore)
+@implementer(IStore, IMeasured)
 class PostgresqlStore:
     """Keeps messages in PostgreSQL, for any number of daemons.
 
@@ -83,6 +86,7 @@ class PostgresqlStore:
 
     log = Logger()
     keeps = True
+    measures: Mapping[str, float] = MappingProxyType({})
     #: See ``StoreKind.hooks``.
     outbox = None
 
@@ -95,8 +99,9 @@ class PostgresqlStore:
             raise AddressError(f"the URL of PostgreSQL can't be read: {error}") from None
         self._settings = settings
         self._reactor = reactor
-        self._steps = shipped()
-        self._writer = Writer(reactor, self._deadline)
+        self._schema = shipped()
+        self._rate = SendRate.of(settings)
+        self._writer = Writer(reactor, self._deadline, self._rate)
         self._reader = ReaderPool(reactor, settings.patience, READERS, "kschat store reader", self._not_read)
         self._browser = ReaderPool(reactor, settings.patience, BROWSERS, "kschat store browser", self._not_read)
         self._pools = (self._reader, self._browser)
@@ -113,9 +118,11 @@ class PostgresqlStore:
         self._listener: StoreListener | None = None
         self._hello: Hello | None = None
         self._running = False
+        # The session that is prepared, and what is called so that it may take as long again.
+        self._preparing: tuple[Session, Callable[[], object]] | None = None
         # What the server's clock says more than this one, in seconds.
         self._ahead = 0.0
-        self._checking = False
+        self._lag = Lag(reactor)
         self._searched = -SEARCH_INTERVAL
         self._searching = False
         # The session that the search waits for, and since when.
@@ -124,6 +131,11 @@ class PostgresqlStore:
     @property
     def up(self) -> bool:
         return self._client.connection is not None
+
+    @property
+    def lag(self) -> float | None:
+        """See ``IMeasured``."""
+        return self._lag.seconds
 
     def attach(self, listener: StoreListener) -> None:
         self._listener = listener
@@ -164,7 +176,9 @@ class PostgresqlStore:
 
         def change(session: Session) -> Stored:
             numbers = self._writer.numbers
-            stored = updates.change(session.connection, update, self._deadline(), beyond=numbers.last)
+            stored = updates.change(
+                session.connection, update, deadline=self._deadline(), beyond=numbers.last, rate=self._rate
+            )
             if stored.places:
                 numbers.saw(number_of(stored.message.mid))
             return stored
@@ -315,10 +329,18 @@ class PostgresqlStore:
         return await self._writer.open(lambda watch: find(self._places, self._settings.patience, watch))
 
     async def prepare(self, connection: Link, progress: Callable[[], object]) -> None:
-        def greet(session: Session) -> Hello:
-            return session.greet(self._steps, alone=self._settings.alone)
+        def begins(what: str) -> None:
+            """On the writer thread."""
+            self._reactor.callFromThread(self.log.info, "the store: {what}", what=what)
 
-        hello = await self._writer.use(connection, greet)
+        def greet(session: Session) -> Hello:
+            return session.greet(self._schema, alone=self._settings.alone, begins=begins)
+
+        self._preparing = (connection.session, progress)
+        try:
+            hello = await self._writer.use(connection, greet)
+        finally:
+            self._preparing = None
         self._ahead = hello.clock - float(self._reactor.seconds())
         before, self.epoch, self._hello = self.epoch, hello.epoch, hello
         for warning in hello.warnings:
@@ -357,6 +379,7 @@ class PostgresqlStore:
             self._listener.reconnected()
 
     def on_down(self, connection: Link) -> None:
+        self._lag.lost()
         for pool in self._pools:
             pool.lose(connection.why)
         self._down(f"PostgreSQL at {connection.session.place.name} is lost", connection.why)
@@ -375,6 +398,8 @@ class PostgresqlStore:
 
     def _look_after(self) -> None:
         now, patience = float(self._reactor.seconds()), self._settings.patience
+        if self._preparing is not None and self._preparing[0].long_work:
+            self._preparing[1]()
         self._writer.look_after(now, patience)
         for pool in self._pools:
             pool.look_after(now, patience)
@@ -388,13 +413,13 @@ class PostgresqlStore:
     def _check(self) -> None:
         """Ask whether the tables are still the same: also where nobody writes, a server that is gone is noticed."""
         link = self._client.connection
-        if link is None or self._checking or not self._running:
+        if link is None or self._lag.waits or not self._running:
             return
-        self._checking = True
+        began = self._lag.ask()
 
         def checked(result: Any) -> None:
             # (Of a failure the writer thread tells, if the connection has ended by it.)
-            self._checking = False
+            self._lag.answered(began)
             if isinstance(result, str) and result != self.epoch:
                 link.abort("its data is gone, or was replaced")
 
