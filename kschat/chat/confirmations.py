@@ -120,7 +120,8 @@ class Confirmations:
     def _due(self) -> None:
         self._call = None
         waiting = self._waiting
-        upto = self._seconds() - MAX_GATHER_SECONDS + EARLIER_SECONDS
+        # The first one at least: the call was for it.
+        upto = max(self._seconds() - MAX_GATHER_SECONDS + EARLIER_SECONDS, waiting[0][0])
         while waiting and waiting[0][0] <= upto:
             self._ask_late(*waiting.popleft())
         if waiting:

@@ -21,6 +21,7 @@ from kschat.backends.redis import RedisBus, RedisStore
 from kschat.backends.redis import Settings as RedisSettings
 from kschat.backends.sqlite import Settings as SqliteSettings
 from kschat.backends.sqlite import SqliteStore
+from kschat.chat.delivery import Bounds
 from kschat.counters import Counters
 from kschat.rates import RateSettings
 from tests.chat.daemon import NOW
@@ -36,6 +37,9 @@ MAX_ROOM = 3
 #: Presence is gathered, for a tenth of the default time, so that a sequence is played fast. What is limited by rates is
 #: refused, which ``tests.chat.test_limiter`` looks at; here nothing is.
 RATES = RateSettings(presence_interval=0.01)
+
+#: Batches wait for others, and sockets are asked once for several messages, as with the default settings.
+BOUNDS = Bounds(linger=0.001)
 
 
 class World(Protocol):
@@ -78,7 +82,7 @@ class Simulated:
         clock.advance(NOW)
         store = MemoryStore(1_000_000, 1_000_000_000)
         if count == 1:
-            self.daemons = [Daemon(store, MemoryRouter(), clock, max_room=MAX_ROOM, rates=RATES)]
+            self.daemons = [Daemon(store, MemoryRouter(), clock, max_room=MAX_ROOM, rates=RATES, bounds=BOUNDS)]
             return
         random, exchange, hall = Random(seed), Exchange(), Hall()
         self.daemons = [
@@ -89,6 +93,7 @@ class Simulated:
                 max_room=MAX_ROOM,
                 bus=FarBus(hall, clock, random),
                 rates=RATES,
+                bounds=BOUNDS,
             )
             for _ in range(count)
         ]
@@ -179,7 +184,7 @@ class OnSqlite(Real):
         self._directory = Path(tempfile.mkdtemp(prefix="kschat-differential-"))
         store = SqliteStore(SqliteSettings(str(self._directory / "kschat.db"), "normal"), reactor, reactor)
         bus = LocalBus()
-        self.daemons = [Daemon(store, MemoryRouter(), reactor, max_room=MAX_ROOM, bus=bus, rates=RATES)]
+        self.daemons = [Daemon(store, MemoryRouter(), reactor, max_room=MAX_ROOM, bus=bus, rates=RATES, bounds=BOUNDS)]
         self._parts = [store]
 
     async def stop(self) -> None:
@@ -206,7 +211,7 @@ class OnRedis(Real):
             if broker is not None:
                 router = AmqpRouter(AmqpSettings(url=broker.url, exchange=name), reactor)
             bus = RedisBus(settings, settings, reactor, Counters())
-            self.daemons.append(Daemon(store, router, reactor, max_room=MAX_ROOM, bus=bus, rates=RATES))
+            self.daemons.append(Daemon(store, router, reactor, max_room=MAX_ROOM, bus=bus, rates=RATES, bounds=BOUNDS))
             self._parts += [store, router, bus]
 
 
