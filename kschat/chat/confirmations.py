@@ -54,10 +54,12 @@ class Confirmations:
 
     Attributes:
         on: whether questions are gathered. Otherwise each socket is asked at once.
+        wait: seconds after a write within which its socket is asked.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self.on = False
+        self.wait = MAX_GATHER_SECONDS
         self._clock = clock
         self._seconds: Callable[[], float] = clock.seconds
         # Those that are to be asked, each with the time since when, in this order.
@@ -114,14 +116,14 @@ class Confirmations:
                 self._ask(session, self._seconds())
 
     def _wait(self) -> None:
-        due = self._waiting[0][0] + MAX_GATHER_SECONDS
+        due = self._waiting[0][0] + self.wait
         self._call = self._clock.callLater(max(0.0, due - self._seconds()), self._due)
 
     def _due(self) -> None:
         self._call = None
         waiting = self._waiting
         # The first one at least: the call was for it.
-        upto = max(self._seconds() - MAX_GATHER_SECONDS + EARLIER_SECONDS, waiting[0][0])
+        upto = max(self._seconds() - self.wait + EARLIER_SECONDS, waiting[0][0])
         while waiting and waiting[0][0] <= upto:
             self._ask_late(*waiting.popleft())
         if waiting:
