@@ -43,7 +43,7 @@ class Asking(SynchronousTestCase):
 
     def timers(self) -> list[object]:
         """The calls that are to ask."""
-        calls: list[Any] = self.house.clock.getDelayedCalls()
+        calls: Any = self.house.clock.getDelayedCalls()
         return [call for call in calls if call.func == self.house.hub.confirmations._due]
 
     def test_a_message_now_and_then_is_asked_about_at_once(self) -> None:
