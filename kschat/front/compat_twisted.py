@@ -152,6 +152,7 @@ class _BoundedPoller:
         self,
         poller: Any,
         seconds: Callable[[], float],
+        *,
         joined: Callable[[int], bool],
         read: Callable[[int], None],
     ) -> None:
@@ -271,7 +272,7 @@ def bound_events(reactor: Any) -> None:
             if why:
                 reactor._disconnectSelectable(selectable, why, True)
 
-        reactor._poller = _BoundedPoller(reactor._poller, reactor.seconds, joined, read)
+        reactor._poller = _BoundedPoller(reactor._poller, reactor.seconds, joined=joined, read=read)
 
 
 def comes_first(selectable: Any) -> bool:
