@@ -12,7 +12,7 @@ CODE := kschat tests tools attack chaos soak fuzz simulate examples $(if $(wildc
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
 .PHONY: run test unit lint types format docs pictures site bench bench-page bench-admin bench-postgresql chaos rolling soak attack \
-	differential fuzz conformance compatibility dist audit lock clean
+	differential fuzz conformance compatibility dist deb image deb-test image-test audit lock clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
@@ -134,11 +134,37 @@ dist: $(VENV)/.dev
 	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON \
 		--output-file dist/kschat.cdx.json deploy/container/requirements.lock
 
-# The licence of each file, and known vulnerabilities of the locked packages, which needs the network.
+# In dist/: a package for the release of Debian that runs this.
+deb: $(VENV)/.dev
+	$(BIN)/python tools/make_deb.py
+
+# The container image, with podman. IMAGE="--build-arg BASE=debian@sha256:…" gives it further options. Each file has the time of
+# the last commit, and there is one layer: the same commit on the same base has the same layers, and the same digest where it is
+# pushed with --format oci.
+PODMAN ?= podman
+image:
+	$(PODMAN) build --format docker --layers=false --timestamp $${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} \
+		--tag kschat --file deploy/container/Containerfile $(IMAGE) .
+
+# The package in a root made by debootstrap: installed, it serves; purged, it leaves nothing. As root, on Debian, some minutes; the
+# root is kept in build/.
+deb-test: $(VENV)/.dev system-packages node
+	@tools/system_packages.sh packaging
+	@KSCHAT_TESTS_REQUIRE=1 $(BIN)/python tools/run_tests.py tests.installation.debian_package
+
+# The image, built twice on such a root, and run. Some minutes.
+image-test: $(VENV)/.dev system-packages node
+	@tools/system_packages.sh packaging
+	@KSCHAT_TESTS_REQUIRE=1 $(BIN)/python tools/run_tests.py tests.installation.container_image
+
+# The licence of each file, and known vulnerabilities of the locked packages. That needs the network: a package that could not be
+# looked up is a failure.
 audit: $(VENV)/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[audit]'
 	$(BIN)/reuse lint
-	$(BIN)/pip-audit --require-hashes --disable-pip --requirement deploy/container/requirements.lock
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement deploy/container/requirements.lock || { \
+		echo "audit: a locked package has a known vulnerability, or (if the line above says so) could not be looked up:" \
+			"no network, or an index without that service" >&2; exit 1; }
 
 # The newest versions of the image's packages, with their hashes, into the lock files of deploy/container/.
 lock: $(VENV)/.dev

@@ -28,7 +28,7 @@ OTHERS = {
 PARTS = {
     "Writing a client": ("guide", "clients", "page", "tokens", "api", "hooks", "asking", "commands", "examples"),
     "Running it": (
-        *("operations", "runbook", "admin", "configuration", "storage", "proxies"),
+        *("install", "operations", "runbook", "admin", "configuration", "storage", "proxies"),
         *("containers", "cloud-foundry", "security", "metrics", "push"),
     ),
     "Coming and deciding": ("first-minute", "migration", "compatibility", "performance", "bench", "conformance"),
