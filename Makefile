@@ -11,7 +11,7 @@ CODE := kschat tests tools attack chaos fuzz examples $(if $(wildcard bench/*.py
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
-.PHONY: run test unit lint types format docs pictures site bench bench-page bench-admin chaos rolling attack differential fuzz \
+.PHONY: run test unit lint types format docs pictures site bench bench-page bench-admin bench-hooks chaos rolling attack differential fuzz \
 	conformance compatibility dist audit lock clean
 
 run: $(VENV)/.installed
@@ -61,6 +61,10 @@ bench-page: $(VENV)/.dev system-packages node
 # What an open admin page costs a daemon with 5,000 sockets that chat; five minutes or so.
 bench-admin: $(VENV)/.dev system-packages node
 	$(BIN)/python -m bench.admin $(BENCH)
+
+# What hooks cost those who send: p99 with them and without, with receivers that are quick, slow, wrong and down; ten minutes.
+bench-hooks: $(VENV)/.dev
+	$(BIN)/python -m bench.hooks $(BENCH)
 
 # Twenty kills of one daemon, of real clients in full talk; a cluster, with thirty faults of its daemons, RabbitMQ and
 # Redis; and each such fault alone: some seven minutes. CHAOS="--cluster --seed 7 --faults 5" does one, otherwise.

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.web.http_headers import Headers
 
 from kschat import __version__, http_client
 from kschat.chat.clocks import WallClock
 from kschat.hooks.signing import Signer
-from kschat.http_client import HttpAnswer, HttpClient
+from kschat.http_answers import HttpAnswer
+from kschat.http_client import HttpClient
 
 #: How a URL of a hook looks.
 EXAMPLE: Final = "https://app.example.org/chat-hook"
@@ -23,6 +23,8 @@ class _Payload(msgspec.Struct, frozen=True):
     timestamp: str
     data: object
 
+
+_HEADERS: Final = {b"Content-Type": b"application/json", b"User-Agent": f"kschat/{__version__}".encode()}
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -97,9 +99,7 @@ class HookClient:
         Returns:
             The answer, whatever its status. Fails with HttpFault, or CancelledError after ``stop``.
         """
-        headers = Headers({b"content-type": [b"application/json"], b"user-agent": [f"kschat/{__version__}".encode()]})
-        for name, value in self._signer.headers(id, int(self._wall()), body).items():
-            headers.setRawHeaders(name, [value])
+        headers = {**_HEADERS, **self._signer.headers(id, int(self._wall()), body)}
         return self._client.request(
             b"POST", self._url, headers, body, timeout=self.timeout if timeout is None else timeout
         )
