@@ -140,7 +140,7 @@ class TestStoredForAbsent(EngineTestCase):
         for number in range(3 * MAX_EVENTS):
             self.store.join("#r", f"user {number}", 1000)
         self.store.join("#r", "ann", 1000)
-        daemon = self.started(STORED)
+        self.started(STORED)
         commits: list[tuple[float, int]] = []
         commit = self.store.outbox.commit
 
