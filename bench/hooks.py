@@ -191,7 +191,7 @@ def measure(kind: str, given: argparse.Namespace) -> bool:
         sides = [_side(stack, given, more) for more in ((), hooks)]
         found = _in_turns(sides, given)
         ratio = _report(kind, found)
-        held = ratio <= given.bound
+        held = bool(ratio <= given.bound)
         if receiver is not None:
             held = _received(kind, receiver, sides[1]) and held
         return held
