@@ -28,6 +28,7 @@ from kschat.cli.connect import Finding
 from kschat.hooks.vapid import VapidKey
 from kschat.launch import Launch
 from kschat.settings import Config, settings_table
+from tests.support.launch import free_port
 
 SECRET = "a secret of the tests, long enough for HS256"
 KEY = {"KSCHAT_SECRET": SECRET}
@@ -371,6 +372,14 @@ class TestRestored(CommandTestCase):
         self.tells = StoreUnavailable("Redis can't be reached: refused")
         self.assertEqual(self.run_restored()[2], "kschat: restored: Redis can't be reached: refused\n")
         self.assertIn("name the Redis", self.refusal("restored", "--store", "redis", environ={}))
+
+    def test_of_a_postgresql_that_can_not_be_used(self) -> None:
+        port = free_port()
+        text = self.refusal("restored", "--store", f"postgresql://kschat:secret@127.0.0.1:{port}/kschat", environ={})
+        self.assertIn(f"restored: 127.0.0.1:{port}: Connection refused", text)
+        text = self.refusal("restored", "--store", "postgresql://u:secret@h/d?nothing=1", environ={})
+        self.assertIn("store: is not like postgresql://", text)
+        self.assertNotIn("secret@", text)
 
 
 class TestRevoke(CommandTestCase):

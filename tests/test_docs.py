@@ -275,7 +275,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "bytes of events of a socket, and of a user": (rate(CONFIG.rate_socket_bytes), rate(CONFIG.rate_user_bytes)),
     "`Send` of a user": (rate(CONFIG.rate_user_sends),),
-    "`Send` of a user to all daemons together, with the store `redis`": (),
+    "`Send` of a user to all daemons together, with the stores `redis` and `postgresql`": (),
     f"copies that a user's events cause: inboxes of a room's members, sockets of a user beyond {hub.FREE_COPIES}, "
     f"sockets that are told of typing, receipts and carbons, ids of `Presence`, {commands.SEARCH_COPIES} for a "
     "search for a message whose conversation is not given": (

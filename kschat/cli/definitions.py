@@ -407,7 +407,9 @@ _COMMANDS: Final = (
         "A daemon detects that a copy by kschat backup, or any other SQLite file, has replaced the file that was used "
         "last. It cannot detect that a whole disk was reset to a snapshot: then run this while the daemon is stopped. "
         "Daemons detect that Redis was restarted, and that it has less data than before. They cannot detect that a "
-        "copy was loaded into a running Redis while no daemon ran: then run this at any time.",
+        "copy was loaded into a running Redis while no daemon ran: then run this at any time. The same holds for "
+        "PostgreSQL when its disk was reset to a snapshot, or when rows of an older dump were loaded into the existing "
+        "tables.",
         synopsis="[settings]",
         groups=(Group(title="Options", options=(JSON, _setting("store", "STORE"), _CONFIG)),),
         statuses={},

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from twisted.python import usage
 
-from kschat.backends import redis
+from kschat.backends import postgresql, redis
 from kschat.backends.sqlite.backup import back_up, tell_restored
 from kschat.backends.sqlite.database import SchemaVersions
 from kschat.chat.interfaces import StoreUnavailable
@@ -61,7 +61,7 @@ def backup(options: BackupOptions, environ: Mapping[str, str]) -> str:
     copy = options["copy"]
     if not copy:
         raise ConfigError("backup: name the file that is to be written: kschat backup COPY")
-    path = _path(options, environ, "back it up with Redis's own tools, as docs/storage.md describes")
+    path = _path(options, environ, "back it up with its own tools, as docs/storage.md describes")
     os.nice(NICE)
     # So that what is not whole is removed.
     before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
@@ -87,6 +87,9 @@ def restored(
     given = {name: str(one.value) for name, one in gather(SETTINGS, options.given(), environ).items()}
     if given["store"] == "redis":
         return _redis_restored(options, given, tell_redis)
+    kind, _, argument = given["store"].partition(":")
+    if kind == "postgresql":
+        return _postgresql_restored(options, argument)
     path = _path(options, environ, "")
     try:
         base = tell_restored(path, SchemaVersions.shipped(), wall)
@@ -110,13 +113,27 @@ def _redis_restored(options: Options, given: Mapping[str, str], tell_redis: Tell
     return line_of(options, line, store="redis")
 
 
-def _path(options: Options, environ: Mapping[str, str], of_redis: str) -> str:
+def _postgresql_restored(options: Options, argument: str) -> str:
+    try:
+        kept = postgresql.tell_restored(argument)
+    except ValueError as error:
+        raise ConfigError(f"store: {error}") from None
+    except StoreUnavailable as error:
+        raise ConfigError(f"restored: {error}") from None
+    if not kept:
+        raise ConfigError("restored: kschat has kept nothing in that database")
+    line = "PostgreSQL begins another generation; offsets continue beyond all earlier ones"
+    return line_of(options, line, store="postgresql")
+
+
+def _path(options: Options, environ: Mapping[str, str], hint: str) -> str:
     """The file of the store."""
     store = str(gather(SETTINGS, options.given(), environ)["store"].value)
     kind, _, path = store.partition(":")
     if kind == "sqlite" and path:
         return path
-    reason = f"Redis keeps the messages: {of_redis}" if store == "redis" else f"the store {kind} keeps no file"
+    servers = {"redis": "Redis", "postgresql": "PostgreSQL"}
+    reason = f"{servers[kind]} keeps the messages: {hint}" if kind in servers else f"the store {kind} keeps no file"
     raise ConfigError(f"store: {reason}")
 
 

@@ -558,7 +558,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     rate_cluster_sends: Annotated[
         float,
         About(
-            "Messages of a user to all daemons together, which Redis counts as it stores them. 0 means no limit.",
+            "Messages of a user to all daemons together, which the store counts as it keeps them. 0 means no limit.",
             "messages a second",
             0,
             10**6,

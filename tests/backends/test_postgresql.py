@@ -11,12 +11,13 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from kschat.backends.postgresql import updates
 from kschat.backends.postgresql import writer as writer_module
+from kschat.backends.postgresql.store import PostgresqlStore
 from kschat.chat import changes
 from kschat.chat.interfaces import Entry, IStore
 from kschat.chat.message import Changes
 from kschat.chat.push import PushSubscription
 from tests.backends.postgresql_stores import PostgresqlTestCase
-from tests.contracts import istore
+from tests.contracts import istore, rates
 from tests.contracts.istore import offsets
 from tests.contracts.made import message, mid, to
 from tests.contracts.updates import edit, react
@@ -42,6 +43,15 @@ class FailingPostgresqlContractTests(istore.FailingStoreContract, PostgresqlTest
     async def bring_back(self, store: IStore) -> None:
         self.server.signal(signal.SIGCONT)
         await self.up(store)
+
+
+class PostgresqlRateTests(rates.RateContract, PostgresqlTestCase):
+    _server: PostgreSQL | None = None
+
+    async def begun(self, *, send_rate: float = 0.0, send_burst: float = 10.0) -> PostgresqlStore:
+        if self._server is None:
+            self._server = await shared_postgresql()
+        return await self.store(self._server, send_rate=send_rate, send_burst=send_burst)
 
 
 class DaemonsTests(PostgresqlTestCase):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,12 +22,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat.backends.generations import GENERATION
 from kschat.backends.postgresql import kind
 from kschat.backends.postgresql import store as store_module
+from kschat.backends.postgresql import writer as writer_module
 from kschat.backends.postgresql.probe import probe
+from kschat.backends.postgresql.restored import restored
+from kschat.backends.postgresql.schema_versions import Schema
 from kschat.backends.postgresql.session import Session
 from kschat.backends.postgresql.settings import Settings
 from kschat.backends.postgresql.store import PostgresqlStore
 from kschat.chat.interfaces import Entry, IStore, Stored, StoreUnavailable
-from kschat.chat.message import Message
+from kschat.chat.message import Error, Message
 from kschat.settings import ConfigError, load
 from kschat.settings.table import describe
 from tests.backends.postgresql_stores import PostgresqlTestCase
@@ -33,6 +38,7 @@ from tests.backends.stores import Listener
 from tests.contracts.istore import entries, offsets
 from tests.contracts.made import message, to
 from tests.support import SECRET
+from tests.support.launch import free_port
 from tests.support.postgresql import PostgreSQL, shared_postgresql
 from tests.support.waiting import real_reactor
 
@@ -246,12 +252,48 @@ class TakesNoWritesTests(FailureTestCase):
         self.assertEqual([offsets(one) for at, one in enumerate(results) if at != 1], [[2], [3], [4]])
         self.assertTrue(store.up)
 
+    async def held(self, server: PostgreSQL) -> tuple[PostgresqlStore, Callable[[], None]]:
+        """A store that sends two messages a statement, keeps no cid "bad", and sends nothing until that is called."""
+        self.patch(writer_module, "MAX_MESSAGES", 2)
+        store = await self.store(server)
+        await store.join("#r", "ann", 10)
+        await store.append([message("ann", "ben")])
+        server.do("ALTER TABLE kschat.messages ADD CONSTRAINT no_eve CHECK (cid IS DISTINCT FROM 'bad')")
+        goes_on = threading.Event()
+        self.addCleanup(goes_on.set)
+        store._writer.work(lambda session: goes_on.wait(30))
+        return store, goes_on.set
+
+    async def test_what_was_sent_behind_a_refused_batch_does_not_overtake_the_rest_of_it(self) -> None:
+        """Two statements are in flight: the second comes before the first one's batches are sent again one by one."""
+        store, goes_on = await self.held(await shared_postgresql())
+        cids = ["1", "bad", "2", "3", "4", "5"]
+        asked: list[Deferred[Any]] = [store.append([message("ann", "ben", cid=cid)]) for cid in cids]
+        goes_on()
+        results: list[Any] = await gatherResults([one.addErrback(lambda failure: failure.value) for one in asked])
+        self.assertIsInstance(results.pop(1), StoreUnavailable)
+        self.assertEqual([offsets(one) for one in results], [[2], [3], [4], [5], [6]])
+        mids = [one.message.mid for (one,) in results]
+        self.assertEqual(mids, sorted(mids))
+        self.assertTrue(store.up)
+
+    async def test_a_statement_behind_a_refused_batch_is_not_done_before_the_rest_of_it(self) -> None:
+        store, goes_on = await self.held(await shared_postgresql())
+        asked: list[Deferred[Any]] = [store.append([message("ann", "#r", cid=cid)]) for cid in ("bad", "1")]
+        asked.append(store.leave("#r", "ann"))
+        goes_on()
+        results: list[Any] = await gatherResults([one.addErrback(lambda failure: failure.value) for one in asked])
+        self.assertIsInstance(results[0], StoreUnavailable)
+        self.assertEqual((results[1][0].refused, results[2]), (None, True))
+
     async def test_a_sender_who_is_erased_while_a_message_is_stored(self) -> None:
         server = await shared_postgresql()
         store = await self.store(server)
         await store.append([message("ann", "eve")])
         # Another daemon's statement, which is not committed yet.
-        names = "now() + '1 min', 0, '{7}', '{a}', '{eve}', '{ben}', '{NULL}', '{1}', '{NULL}', '{4}', '{null}'"
+        names = (
+            "now() + '1 min', 1, 0, 0, 0, 0, '{7}', '{a}', '{eve}', '{ben}', '{NULL}', '{1}', '{NULL}', '{4}', '{null}'"
+        )
         with psycopg.connect(server.superuser(), options="-c search_path=kschat") as other:
             other.execute(f"SELECT * FROM append({names.replace('{null}', '{1}')}, '{{NULL}}', '{{NULL}}')".encode())
             erasing = store.erase("eve")
@@ -261,6 +303,50 @@ class TakesNoWritesTests(FailureTestCase):
         self.assertEqual((await store.read("ben", 0, 10)).entries, [])
         (answer,) = await store.append([message("eve", "ben")])
         self.assertEqual((await store.read("ben", 0, 10)).entries, entries([answer]))
+
+    async def test_an_earlier_schema_is_brought_up_to_date(self) -> None:
+        server = await shared_postgresql()
+        store = await self.store(server)
+        (first,) = await store.append(to("ben"))
+        await store.stop()
+        server.do("ALTER TABLE kschat.users DROP COLUMN full_at")
+        server.do("CREATE FUNCTION kschat.append(bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'")
+        server.do("UPDATE kschat.state SET version = 1")
+        store = await self.store(server, send_rate=0.001, send_burst=1)
+        answers = [await store.append([message("eve", "ben")]) for _ in range(2)]
+        self.assertEqual(offsets(answers[0]), [2])
+        self.assertEqual(answers[1][0].refused, Error.TOO_MANY)
+        self.assertEqual((await store.read("ben", 0, 10)).entries, entries([first, *answers[0]]))
+        self.assertEqual(server.do("SELECT count(*) FROM pg_proc WHERE proname = 'append'"), [(1,)])
+
+    async def test_a_step_of_the_schema_may_take_longer_than_any_other_statement(self) -> None:
+        server = await shared_postgresql()
+        await (await self.store(server)).stop()
+        slow, later = self.made(server.url, patience=0.5), self.made(server.url)
+        for one in (slow, later):
+            one._schema = Schema([*one._schema.steps, "SELECT pg_sleep(3)"], one._schema.functions)
+        with capturedLogs() as events:
+            slow.start()
+            await self.until(lambda: bool(lines(events)), "the step to begin")
+            later.start()
+            await self.up(slow)
+            await self.up(later)
+        self.assertEqual(slow._client.tries, 1)
+        version = slow._schema.version
+        begun, waited = lines(events)[:2]
+        self.assertEqual(begun, f"the store: brings its schema from version {version - 1} to {version}")
+        self.assertIn("can't be used: another kschat brings its schema up to date", waited)
+
+    async def test_a_daemon_that_stops_amid_a_step_leaves_the_version_before(self) -> None:
+        server = await shared_postgresql()
+        await (await self.store(server)).stop()
+        slow = self.made(server.url)
+        slow._schema = Schema([*slow._schema.steps, "SELECT pg_sleep(60)"], slow._schema.functions)
+        slow.start()
+        sleeps = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        await self.until(lambda: bool(server.do(sleeps)), "the step to begin")
+        await slow.stop()
+        await self.store(server)
 
     async def test_many_daemons_make_the_tables_once(self) -> None:
         server = await shared_postgresql()
@@ -489,6 +575,24 @@ class FailoverTests(FailureTestCase):
         later = await self.store(server)
         self.assertGreater(offsets(await later.append(to("ben")))[0], GENERATION)
         self.assertEqual(len((await later.read("ben", 0, 10)).entries), 3)
+
+    async def test_an_operator_tells_of_what_nobody_notices(self) -> None:
+        """A disk that was reset to a snapshot: the same server, the same timeline, the same tables."""
+        server = await shared_postgresql()
+        settings = Settings(url=server.url)
+        self.assertFalse(restored(settings))
+        store = await self.store(server)
+        await store.append(to("ben", "ben"))
+        self.assertTrue(restored(settings))
+        (offset,) = offsets(await store.append(to("ben")))
+        self.assertGreater(offset, GENERATION)
+        page = await store.read("ben", 0, 10)
+        self.assertEqual([entry.offset for entry in page.entries], [1, 2, offset])
+        self.assertGreaterEqual(page.ceiling, offset)
+        self.assertTrue(restored(settings))
+        self.assertGreater(offsets(await store.append(to("ben")))[0], page.ceiling)
+        away = Settings(url=f"postgresql://kschat:secret@127.0.0.1:{free_port()}/kschat")
+        self.assertIn("refused", str(self.assertRaises(StoreUnavailable, restored, away)))
 
 
 class ChoosingTests(SynchronousTestCase):

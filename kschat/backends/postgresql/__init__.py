@@ -17,10 +17,11 @@
 - ``schema_versions``  brings the tables up to date; ``schema/`` has the steps
 - ``kind``         what settings and daemon need to know about the store
 - ``settings``     the operator's settings
+- ``restored``     marks a database as restored from an older copy
 - ``probe``        checks whether the database could be used, without changing it
 """
 
-from kschat.backends.postgresql.kind import STORE
+from kschat.backends.postgresql.kind import STORE, tell_restored
 from kschat.backends.postgresql.settings import Settings
 
-__all__ = ["STORE", "Settings"]
+__all__ = ["STORE", "Settings", "tell_restored"]

@@ -22,6 +22,7 @@ _SAID: Final = {
     "57P03": "it is starting, or shutting down",
     "55P03": "another transaction holds a lock for too long",
     "40001": "something was erased meanwhile",
+    "KS002": "it lost the state of its session: a pooler before PostgreSQL must keep sessions",
     "KS001": "it was too late when PostgreSQL got to it, and nothing was done",
 }
 

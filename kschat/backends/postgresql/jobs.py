@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from kschat.backends.postgresql.rows import COLUMNS, NAMED, append_parameters, message_of
 from kschat.backends.postgresql.session import Session
+from kschat.backends.postgresql.settings import SendRate
 from kschat.backends.postgresql.wire import Call, Parameters
 from kschat.chat.interfaces import MAX_READ_BACK, Stored, repeat_of
 from kschat.chat.message import Error, Message
@@ -19,8 +20,8 @@ from kschat.chat.mids import number_of, renumbered
 MAX_MESSAGES: Final = 1000
 MAX_BYTES: Final = 4_000_000
 
-#: Outcomes of ``append``.
-_KEPT, _KNOWN, _TWIN = 0, 1, 2
+#: Outcomes of ``append``; 3 is that it is not allowed.
+_KEPT, _KNOWN, _TWIN, _TOO_MANY = 0, 1, 2, 4
 
 #: The first messages of repeats, each with its places. A large one is not read.
 _SMALL: Final = f"m.size <= {MAX_READ_BACK} AND m.extra IS NULL"
@@ -123,14 +124,15 @@ class Flight:
 
 
 class StatementFlight(Flight):
-    """A single statement."""
+    """A single statement. ``after``: the turn of the batch before it."""
 
-    def __init__(self, job: StatementJob) -> None:
+    def __init__(self, job: StatementJob, after: int) -> None:
         super().__init__([job])
         self._job = job
+        self._after = after
 
     def call(self) -> Call:
-        return self._job.call()
+        return self._job.call().after(self._after)
 
     def heard(self, rows: list[Any]) -> Call | None:
         self.results = [self._job.decode(rows)]
@@ -138,10 +140,26 @@ class StatementFlight(Flight):
 
 
 class BatchFlight(Flight):
-    """Batches in one call of ``append``."""
+    """Batches in one call of ``append``.
 
-    def __init__(self, jobs: Sequence[BatchJob], deadline: Deadline, numbers: Numbers) -> None:
+    Args:
+        jobs: the batches.
+        deadline: says when it is too late.
+        numbers: of the daemon's messages.
+        rate: of a sender.
+        after: the turn of the call before.
+
+    Attributes:
+        turn: of this call.
+    """
+
+    def __init__(
+        self, jobs: Sequence[BatchJob], deadline: Deadline, numbers: Numbers, *, rate: SendRate, after: int
+    ) -> None:
         super().__init__(jobs)
+        self._rate = rate
+        self._after = after
+        self.turn = after + 1
         self._batches = [job.batch for job in jobs]
         self._messages = [message for batch in self._batches for message in batch]
         self._numbers = numbers
@@ -152,7 +170,14 @@ class BatchFlight(Flight):
         self._twins: list[tuple[int, int]] = []
 
     def call(self) -> Call:
-        return append_parameters(self._deadline(), self._numbers.last, self._messages).call("append")
+        arguments = append_parameters(
+            self._messages,
+            deadline=self._deadline(),
+            turns=(self.turn, self._after),
+            rate=self._rate,
+            beyond=self._numbers.last,
+        )
+        return arguments.call("append")
 
     def heard(self, rows: list[Any]) -> Call | None:
         if self._stored:
@@ -173,6 +198,8 @@ class BatchFlight(Flight):
                 self._wanted.append((n - 1, first, number))
             elif outcome == _TWIN:
                 self._twins.append((n - 1, first - 1))
+            elif outcome == _TOO_MANY:
+                stored[n - 1] = Stored(message, (), False, Error.TOO_MANY, place / 1_000_000)
             else:
                 stored[n - 1] = Stored(message, (), False, Error.NOT_ALLOWED)
         self._stored = stored

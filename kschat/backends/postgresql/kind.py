@@ -30,6 +30,14 @@ class Configured(Protocol):
     def retention_messages(self) -> int:
         """See ``Settings.retention_messages``."""
 
+    @property
+    def rate_cluster_sends(self) -> float:
+        """See ``Settings.send_rate``."""
+
+    @property
+    def rate_burst(self) -> float:
+        """See ``Settings.send_burst``."""
+
 
 def settings_of(config: Configured, argument: str) -> Settings:
     """How the database is used."""
@@ -38,6 +46,8 @@ def settings_of(config: Configured, argument: str) -> Settings:
         alone=not config.amqp,
         retention_seconds=config.retention_days * 86400,
         retention_messages=config.retention_messages,
+        send_rate=config.rate_cluster_sends,
+        send_burst=config.rate_burst,
     )
 
 
@@ -66,6 +76,18 @@ async def _probe(config: Configured, argument: str, reactor: Any) -> str:
     return await probe(settings_of(config, argument), reactor)
 
 
+def tell_restored(argument: str) -> bool:
+    """See ``restored``. Raises ValueError, whose text ends a sentence, and StoreUnavailable.
+
+    Args:
+        argument: what follows the store's name.
+    """
+    _check(argument)
+    from kschat.backends.postgresql.restored import restored
+
+    return restored(Settings(url=f"postgresql:{argument}"))
+
+
 STORE = StoreKind(
     name="postgresql",
     argument="//USER:PASSWORD@HOST/DATABASE",
@@ -73,7 +95,7 @@ STORE = StoreKind(
     shared=True,
     keeps=True,
     hooks=False,
-    settings=("retention_days", "retention_messages"),
+    settings=("retention_days", "retention_messages", "rate_cluster_sends"),
     make=_make,
     check=_check,
     probe=_probe,

@@ -54,7 +54,7 @@ async def probe(settings: Settings, reactor: Any) -> str:
 def _look(settings: Settings, watch: Watch) -> str:
     session = find(places(settings.url), settings.patience, watch)
     try:
-        version = version_of(session.connection, len(shipped()))
+        version = version_of(session.connection, shipped().version)
         if not version:
             _may_create(session.connection)
         state = f"schema {version}" if version else "is made at the first start"

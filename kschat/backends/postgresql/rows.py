@@ -9,6 +9,7 @@ from msgspec import Raw
 
 from kschat.backends.ids import ids_of, written
 from kschat.backends.packed import packed, unpacked, unpacked_extra
+from kschat.backends.postgresql.settings import SendRate
 from kschat.backends.postgresql.wire import Parameters
 from kschat.chat.lines import line_of
 from kschat.chat.message import Message
@@ -55,13 +56,23 @@ def message_of(row: Sequence[Any]) -> Message:
     )
 
 
-def append_parameters(deadline: float, beyond: int, batch: Sequence[Message]) -> Parameters:
-    """The arguments of ``append``. ``beyond``: all numbers are greater."""
+def append_parameters(
+    batch: Sequence[Message], *, deadline: float, turns: tuple[int, int], rate: SendRate, beyond: int
+) -> Parameters:
+    """The arguments of ``append``.
+
+    Args:
+        batch: what is kept.
+        deadline: when it is too late, in seconds since 1970 of the server's clock.
+        turns: this call's, and that of the call before.
+        rate: of a sender.
+        beyond: all numbers are greater.
+    """
     lines = [line_of(one) for one in batch]
     return (
         Parameters()
         .time(deadline)
-        .numbers(beyond)
+        .numbers(*turns, rate.cost, rate.span, beyond)
         .bigints([number_of(one.mid) for one in batch])
         .byte_strings([suffix_of(one.mid).encode() for one in batch])
         .byte_strings([one.sender.encode() for one in batch])

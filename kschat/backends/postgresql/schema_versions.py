@@ -1,13 +1,16 @@
 """Brings the tables up to date: a file in ``schema/`` for each version, under a lock that other daemons wait for.
 
-``N.sql`` makes version N of version N - 1, and version 0 is a database without our schema.
+``N.sql`` changes the tables of version N - 1 to those of version N, and version 0 is a database without our schema.
+After them ``functions.sql`` makes all functions again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any, Final
 
+import msgspec
 import psycopg
 
 from kschat.chat.interfaces import StoreUnavailable
@@ -20,14 +23,42 @@ UPGRADE_LOCK: Final = 0x6B736368_61740001
 USE_LOCK: Final = 0x6B736368_61740002
 RETENTION_LOCK: Final = 0x6B736368_61740003
 
+#: Milliseconds that a daemon waits for another one that upgrades, until it says so, and tries again.
+LOCK_MILLISECONDS: Final = 1000
 
-def shipped() -> list[str]:
-    """The steps that come with this package; the first makes version 1."""
+
+#: Drops all functions of ours.
+_DROP: Final = (
+    "DO $$ DECLARE one regprocedure; BEGIN "
+    f"FOR one IN SELECT oid FROM pg_proc WHERE pronamespace = '{SCHEMA}'::regnamespace "
+    "LOOP EXECUTE 'DROP FUNCTION ' || one || ' CASCADE'; END LOOP; END $$"
+)
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """A version of the schema.
+
+    Attributes:
+        steps: change the tables; the first makes version 1.
+        functions: makes all functions of the newest version.
+    """
+
+    steps: Sequence[str]
+    functions: str
+
+    @property
+    def version(self) -> int:
+        """The newest."""
+        return len(self.steps)
+
+
+def shipped() -> Schema:
+    """What comes with this package."""
     directory = resources.files(__package__) / "schema"
     steps: list[str] = []
     while (step := directory / f"{len(steps) + 1}.sql").is_file():
         steps.append(step.read_text("utf-8"))
-    return steps
+    return Schema(steps, (directory / "functions.sql").read_text("utf-8"))
 
 
 def version_of(connection: psycopg.Connection[Any], known: int) -> int:
@@ -50,19 +81,39 @@ def version_of(connection: psycopg.Connection[Any], known: int) -> int:
     return version
 
 
-def upgrade(connection: psycopg.Connection[Any], steps: list[str]) -> None:
-    """Bring the schema to the newest version. Raises as ``version_of``."""
-    if version_of(connection, len(steps)) == len(steps):
+def upgrade(connection: psycopg.Connection[Any], schema: Schema, begins: Callable[[str], object]) -> None:
+    """Bring the schema to the newest version. That may take long: no statement of it has a time limit.
+
+    Args:
+        connection: in no transaction.
+        schema: what it is to be.
+        begins: called with what is done, once it is begun.
+
+    Raises:
+        StoreUnavailable: it is newer; or another daemon upgrades it right now.
+        psycopg.Error: as PostgreSQL does.
+    """
+    if version_of(connection, schema.version) == schema.version:
         return
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (UPGRADE_LOCK,))
+        connection.execute(f"SET LOCAL lock_timeout TO {LOCK_MILLISECONDS}")
+        try:
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (UPGRADE_LOCK,))
+        except psycopg.errors.LockNotAvailable:
+            raise StoreUnavailable("another kschat brings its schema up to date") from None
+        connection.execute("SET LOCAL lock_timeout TO 0")
         # Another daemon may have done it meanwhile.
-        version = version_of(connection, len(steps))
-        if version == len(steps):
+        version = version_of(connection, schema.version)
+        if version == schema.version:
             return
+        begins(f"brings its schema from version {version} to {schema.version}" if version else "makes its tables")
+        connection.execute("SET LOCAL statement_timeout TO 0")
+        connection.execute("SET LOCAL idle_in_transaction_session_timeout TO 0")
         there = connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (SCHEMA,)).fetchone()
         if not (there and there[0]):
             connection.execute(f"CREATE SCHEMA {SCHEMA}")
-        for number, step in enumerate(steps[version:], version + 1):
+        for step in schema.steps[version:]:
             connection.execute(step.encode())
-            connection.execute("UPDATE state SET version = %s", (number,))
+        connection.execute(_DROP.encode())
+        connection.execute(schema.functions.encode())
+        connection.execute("UPDATE state SET version = %s", (schema.version,))

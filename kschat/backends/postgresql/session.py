@@ -16,7 +16,7 @@ from psycopg.pq import ConnStatus
 
 from kschat.backends.postgresql.address import Place
 from kschat.backends.postgresql.faults import why
-from kschat.backends.postgresql.schema_versions import SCHEMA, USE_LOCK, upgrade
+from kschat.backends.postgresql.schema_versions import SCHEMA, USE_LOCK, Schema, upgrade
 from kschat.chat.interfaces import StoreUnavailable
 
 #: The oldest that has all that is used here.
@@ -83,6 +83,7 @@ class Session:
     Attributes:
         connection: for statements, each its own transaction unless one is begun.
         doubt: a warning of PostgreSQL's; after one in a commit it is unknown whether the standby has it.
+        long_work: what the server does now that may take long; "" for nothing.
 
     Raises:
         psycopg.Error: it can't be connected, or may not write.
@@ -91,6 +92,7 @@ class Session:
     def __init__(self, place: Place, patience: float, made: Callable[[Session], None] | None = None) -> None:
         self.place = place
         self.doubt = ""
+        self.long_work = ""
         self._lock = threading.Lock()
         self._why = ""
         self.connection: psycopg.Connection[Any] = psycopg.connect(place.conninfo, autocommit=True)
@@ -146,14 +148,15 @@ class Session:
         state = self.connection.execute("SELECT generation FROM state").fetchone() if there and there[0] else None
         return (int(state[0]) if state else 0), (int(row[0]) if row else 0)
 
-    def greet(self, steps: Sequence[str], *, alone: bool) -> Hello:
+    def greet(self, schema: Schema, *, alone: bool, begins: Callable[[str], object]) -> Hello:
         """Bring the schema up to date, and say that a daemon is here that writes.
 
         It writes something itself. So whatever was committed before, and can be seen, is as safe as a commit makes it.
 
         Args:
-            steps: of the schema.
+            schema: what it is to be.
             alone: whether no other daemon may use it.
+            begins: called with what is done that may take long; ``long_work`` says the same.
 
         Raises:
             psycopg.Error, StoreUnavailable: it can't be used.
@@ -166,7 +169,7 @@ class Session:
         if commit == "off":
             # What is said here has to be there after a crash: that later commits may not be.
             execute("SET synchronous_commit TO on")
-        upgrade(self.connection, list(steps))
+        self.upgrade(schema, begins)
         lock = "pg_try_advisory_lock" if alone else "pg_try_advisory_lock_shared"
         (got,) = execute(f"SELECT {lock}(%s)", (USE_LOCK,)).fetchone() or (False,)
         if not got:
@@ -188,6 +191,18 @@ class Session:
         if self.doubt:
             raise psycopg.OperationalError(self.doubt)
         return Hello(epoch, generation, server, begun, float(clock), version, tuple(warnings))
+
+    def upgrade(self, schema: Schema, begins: Callable[[str], object]) -> None:
+        """Bring the schema up to date. Raises as ``schema_versions.upgrade``."""
+
+        def long_begins(what: str) -> None:
+            self.long_work = what
+            begins(what)
+
+        try:
+            upgrade(self.connection, schema, long_begins)
+        finally:
+            self.long_work = ""
 
     def _noticed(self, notice: psycopg.errors.Diagnostic) -> None:
         if notice.severity_nonlocalized == "WARNING" and notice.source_function not in _NUMBERING:

@@ -20,7 +20,7 @@ from kschat.backends.postgresql.readers import ReaderPool, Target
 from kschat.backends.postgresql.retention import Retention
 from kschat.backends.postgresql.schema_versions import shipped
 from kschat.backends.postgresql.session import Hello, Session, find
-from kschat.backends.postgresql.settings import Settings
+from kschat.backends.postgresql.settings import SendRate, Settings
 from kschat.backends.postgresql.wire import Call, Parameters
 from kschat.backends.postgresql.writer import Link, Writer
 from kschat.backends.reconnect import ReconnectingClient, RetryPolicy
@@ -95,8 +95,9 @@ class PostgresqlStore:
             raise AddressError(f"the URL of PostgreSQL can't be read: {error}") from None
         self._settings = settings
         self._reactor = reactor
-        self._steps = shipped()
-        self._writer = Writer(reactor, self._deadline)
+        self._schema = shipped()
+        self._rate = SendRate.of(settings)
+        self._writer = Writer(reactor, self._deadline, self._rate)
         self._reader = ReaderPool(reactor, settings.patience, READERS, "kschat store reader", self._not_read)
         self._browser = ReaderPool(reactor, settings.patience, BROWSERS, "kschat store browser", self._not_read)
         self._pools = (self._reader, self._browser)
@@ -113,6 +114,8 @@ class PostgresqlStore:
         self._listener: StoreListener | None = None
         self._hello: Hello | None = None
         self._running = False
+        # The session that is prepared, and what is called so that it may take as long again.
+        self._preparing: tuple[Session, Callable[[], object]] | None = None
         # What the server's clock says more than this one, in seconds.
         self._ahead = 0.0
         self._checking = False
@@ -164,7 +167,9 @@ class PostgresqlStore:
 
         def change(session: Session) -> Stored:
             numbers = self._writer.numbers
-            stored = updates.change(session.connection, update, self._deadline(), beyond=numbers.last)
+            stored = updates.change(
+                session.connection, update, deadline=self._deadline(), beyond=numbers.last, rate=self._rate
+            )
             if stored.places:
                 numbers.saw(number_of(stored.message.mid))
             return stored
@@ -315,10 +320,18 @@ class PostgresqlStore:
         return await self._writer.open(lambda watch: find(self._places, self._settings.patience, watch))
 
     async def prepare(self, connection: Link, progress: Callable[[], object]) -> None:
-        def greet(session: Session) -> Hello:
-            return session.greet(self._steps, alone=self._settings.alone)
+        def begins(what: str) -> None:
+            """On the writer thread."""
+            self._reactor.callFromThread(self.log.info, "the store: {what}", what=what)
 
-        hello = await self._writer.use(connection, greet)
+        def greet(session: Session) -> Hello:
+            return session.greet(self._schema, alone=self._settings.alone, begins=begins)
+
+        self._preparing = (connection.session, progress)
+        try:
+            hello = await self._writer.use(connection, greet)
+        finally:
+            self._preparing = None
         self._ahead = hello.clock - float(self._reactor.seconds())
         before, self.epoch, self._hello = self.epoch, hello.epoch, hello
         for warning in hello.warnings:
@@ -375,6 +388,8 @@ class PostgresqlStore:
 
     def _look_after(self) -> None:
         now, patience = float(self._reactor.seconds()), self._settings.patience
+        if self._preparing is not None and self._preparing[0].long_work:
+            self._preparing[1]()
         self._writer.look_after(now, patience)
         for pool in self._pools:
             pool.look_after(now, patience)

@@ -8,6 +8,7 @@ import psycopg
 
 from kschat.backends.packed import extra_of, packed
 from kschat.backends.postgresql.rows import COLUMNS, NAMED, message_of, spelled
+from kschat.backends.postgresql.settings import SendRate
 from kschat.chat.changes import changed, update_of, without_text
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Stored
@@ -22,7 +23,9 @@ _FINISH: Final = (
 )
 
 
-def change(connection: psycopg.Connection[Any], update: Message, deadline: float, *, beyond: int) -> Stored:
+def change(
+    connection: psycopg.Connection[Any], update: Message, *, deadline: float, beyond: int, rate: SendRate
+) -> Stored:
     """See ``IStore.change``.
 
     Args:
@@ -30,6 +33,7 @@ def change(connection: psycopg.Connection[Any], update: Message, deadline: float
         update: the change.
         deadline: when it is too late, in seconds since 1970 of the server's clock.
         beyond: its number is greater.
+        rate: of a sender.
 
     Raises:
         psycopg.Error: as PostgreSQL does.
@@ -38,10 +42,12 @@ def change(connection: psycopg.Connection[Any], update: Message, deadline: float
     if number is None:
         return Stored(update, (), False, Error.INVALID)
     with connection.transaction():
-        return _change(connection, update, number, deadline, beyond)
+        return _change(connection, update, number, deadline=deadline, beyond=beyond, rate=rate)
 
 
-def _change(connection: psycopg.Connection[Any], update: Message, number: int, deadline: float, beyond: int) -> Stored:
+def _change(
+    connection: psycopg.Connection[Any], update: Message, number: int, *, deadline: float, beyond: int, rate: SendRate
+) -> Stored:
     about = update_of(update)
     sender, recipient = update.sender.encode(), update.recipient.encode()
     cid = None if update.cid is None else update.cid.encode()
@@ -69,6 +75,12 @@ def _change(connection: psycopg.Connection[Any], update: Message, number: int, d
         return Stored(update, (), False, after)
     if after is target:
         return Stored(update, (), True)
+    if rate.cost:
+        (wait,) = connection.execute(
+            "SELECT take_send(%s, %s, %s)", (rate.cost, rate.span, sender), binary=True
+        ).fetchone() or (0,)
+        if wait:
+            return Stored(update, (), False, Error.TOO_MANY, wait / 1_000_000)
     line = line_of(after)
     answer = connection.execute(
         _FINISH.encode(),

@@ -42,6 +42,11 @@ class Call(msgspec.Struct, frozen=True):
     parameters: Sequence[bytes | None] = ()
     types: Sequence[int] = ()
 
+    def after(self, turn: int) -> Call:
+        """The same, which is refused if the last batch before it is not of this turn (``in_turn``)."""
+        sql = self.sql.replace(b" FROM ", b" FROM in_turn($%d) AS in_turn, " % (len(self.parameters) + 1), 1)
+        return Call(sql, [*self.parameters, _BIGINT.pack(turn)], [*self.types, BIGINT])
+
 
 class Parameters:
     """Collects the parameters of one call."""
@@ -53,7 +58,7 @@ class Parameters:
     def call(self, function: str) -> Call:
         """A call of a function with these."""
         marks = ", ".join(f"${at}" for at in range(1, len(self.values) + 1))
-        return Call(f"SELECT * FROM {function}({marks})".encode(), self.values, self.types)
+        return Call(f"SELECT answer.* FROM {function}({marks}) AS answer".encode(), self.values, self.types)
 
     def names(self, *values: str | bytes | None) -> Parameters:
         """Names or bytes, each a parameter."""

@@ -33,11 +33,15 @@ from kschat.backends.postgresql.jobs import (
 )
 from kschat.backends.postgresql.pipeline import Pipeline, Refused
 from kschat.backends.postgresql.session import Session, Watch, wait
+from kschat.backends.postgresql.settings import SendRate
 from kschat.backends.postgresql.wire import Call
 from kschat.chat.interfaces import LimitReached, StoreUnavailable
 from kschat.chat.message import Message
 
 T = TypeVar("T")
+
+#: See ``Writer``.
+OUT_OF_TURN: Final = "KS002"
 
 #: Statements that are sent and not answered.
 MAX_IN_FLIGHT: Final = 2
@@ -75,19 +79,24 @@ class Link:
 class Writer:
     """The thread, with one session after the other.
 
+    Each batch has a turn. One that was sent before its turn, since the batch before it was refused, is refused too
+    (KS002), and so is every statement. They are sent again, in their order, after what became of that batch.
+
     Args:
         reactor: its thread gets the results.
         deadline: says by when a batch is too late, on the server's clock.
+        rate: of a sender.
 
     Attributes:
         since: the clock's time when what is done now was begun; None if nothing is.
         why: why there is no session.
     """
 
-    def __init__(self, reactor: Any, deadline: Callable[[], float]) -> None:
+    def __init__(self, reactor: Any, deadline: Callable[[], float], rate: SendRate) -> None:
         self._reactor: IReactorFromThreads = reactor
         self._clock: IReactorTime = reactor
         self._deadline = deadline
+        self._rate = rate
         #: See ``Numbers``; for functions that are called on the thread.
         self.numbers = Numbers()
         self._queue: SimpleQueue[Callable[[], None] | Job] = SimpleQueue()
@@ -104,6 +113,11 @@ class Writer:
         self._flights: deque[Flight] = deque()
         # Of each statement that was sent: which of the flights it is of.
         self._sent: deque[Flight] = deque()
+        # The turn of the last batch that was sent, and of the last that was kept.
+        self._turn = self._kept_turn = 0
+        # Whether a batch was refused, after which others are on their way; and what is to be sent again.
+        self._halted = False
+        self._again: list[Flight] = []
         # The session that is being set up: another thread may abort it.
         self._made_last: Session | None = None
         self.since: float | None = None
@@ -172,6 +186,7 @@ class Writer:
             finally:
                 self.since = None
             self._link = link
+            self._turn = self._kept_turn = 0
             self._pipeline = Pipeline(link.session, self._awake.fileno())
             self._reactor.callFromThread(_answer, prepared, result)
 
@@ -273,15 +288,16 @@ class Writer:
             self._todo.popleft()
             self._work(one, link.session, pipeline)
             return True
-        if len(self._sent) >= MAX_IN_FLIGHT:
+        if self._halted or len(self._sent) >= MAX_IN_FLIGHT:
             return False
         flight: Flight
         if isinstance(one, BatchJob):
-            flight = BatchFlight(self._batches(), self._deadline, self.numbers)
+            flight = BatchFlight(self._batches(), self._deadline, self.numbers, rate=self._rate, after=self._turn)
+            self._turn = flight.turn
         else:
             assert isinstance(one, StatementJob)
             self._todo.popleft()
-            flight = StatementFlight(one)
+            flight = StatementFlight(one, self._turn)
         self._flights.append(flight)
         self._send(pipeline, flight, flight.call())
         return True
@@ -319,7 +335,10 @@ class Writer:
         self.since = self._clock.seconds() if self._sent else None
         if isinstance(answer, Refused):
             self._refused(flight, answer)
+            self._resume()
             return
+        if isinstance(flight, BatchFlight):
+            self._kept_turn = max(self._kept_turn, flight.turn)
         try:
             call = flight.heard(answer)
         except LimitReached as full:
@@ -328,6 +347,7 @@ class Writer:
         if call is not None:
             self._send(pipeline, flight, call)
         self._answer_flights()
+        self._resume()
 
     def _answer_flights(self) -> None:
         """Answer those that have their results, in order."""
@@ -335,19 +355,32 @@ class Writer:
             flight = self._flights.popleft()
             self._answer(flight.jobs, flight.results or ())
 
+    def _resume(self) -> None:
+        """Once all is answered that was sent behind a batch that was refused: send again what is to be sent again."""
+        if self._halted and not self._sent:
+            self._todo.extendleft(reversed([job for flight in self._again for job in flight.jobs]))
+            self._again.clear()
+            self._turn = self._kept_turn
+            self._halted = False
+
     def _refused(self, flight: Flight, error: Refused) -> None:
+        if self._halted and error.sqlstate == OUT_OF_TURN:
+            self._flights.remove(flight)
+            self._again.append(flight)
+            return
         if not is_of_one(error.sqlstate):
             # Also what came too late (KS001): perhaps its clock was set, and the next session asks for the time again.
             raise psycopg.OperationalError(str(error))
         jobs = flight.jobs
         unkept = isinstance(flight, BatchFlight) and not flight.appended
+        self._halted = self._halted or unkept
         if unkept and len(jobs) > 1 and error.sqlstate[:2] in ("22", "23"):
             # What is wrong with one of them is no reason to refuse the others.
             self._flights.remove(flight)
-            for job in reversed(jobs):
+            self._again.append(flight)
+            for job in jobs:
                 if isinstance(job, BatchJob):
                     job.single = True
-                self._todo.appendleft(job)
             return
         flight.results = [Failure(StoreUnavailable(f"PostgreSQL refused: {error}"))] * len(jobs)
         self._answer_flights()
@@ -400,7 +433,8 @@ class Writer:
         failure = Failure(StoreUnavailable(reason))
         flights, self._flights = self._flights, deque()
         self._sent.clear()
-        for flight in flights:
+        again, self._again, self._halted = self._again, [], False
+        for flight in (*flights, *again):
             self._answer(flight.jobs, flight.results or [failure] * len(flight.jobs))
         if link is not None:
             with suppress(psycopg.Error):

@@ -1,0 +1,5 @@
+-- From version 1 to version 2: the rate of a sender on all daemons together, and stores that were moved here.
+
+-- When the user may send a full burst again, in microseconds since 1970 of the server's clock. Only where sending is
+-- limited.
+ALTER TABLE users ADD COLUMN full_at bigint;
