@@ -159,7 +159,7 @@ KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
     "router_events": tuple(event.name.lower() for event in RouterEvent),
     "bus_events": tuple(event.name.lower() for event in BusEvent),
     "waits": ("enough", "too_few", "unanswered"),
-    "hook_dropped": ("full", "age", "log", "marks", "refused"),
+    "hook_dropped": ("full", "age", "log", "joins", "marks", "refused"),
 }
 
 #: Of ``Counters``: the attribute, the metric, its two labels, what it is.

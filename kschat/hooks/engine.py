@@ -288,6 +288,11 @@ class Hooks:
             await self._deriver.rest()
         backlog = await self._outbox.backlog()
         self.waiting, self.oldest = backlog.events, backlog.oldest
-        if backlog.lost:
-            self._counters.hook_dropped["log"] += backlog.lost
-            self.log.error("{count} messages were stored without a hook: too many waited", count=backlog.lost)
+        for reason, count, text in (
+            ("log", backlog.lost, "{count} messages were stored without a hook: too many waited"),
+            ("joins", backlog.lost_joins, "{count} joins were dropped without a hook: too many waited"),
+            ("marks", backlog.lost_marks, "{count} users came or went without a hook: too many waited"),
+        ):
+            if count:
+                self._counters.hook_dropped[reason] += count
+                self.log.error(text, count=count)

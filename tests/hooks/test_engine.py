@@ -461,15 +461,22 @@ class TestUpkeep(EngineTestCase):
         daemon.run(TWO_LOOKS)
         self.assertEqual(daemon.counters.hook_dropped, {"full": 2})
 
-    def test_messages_that_were_not_logged_are_counted_and_the_log_says_so(self) -> None:
-        lost = [3]
-        self.store.outbox.backlog = lambda: succeed(Backlog(lost=lost.pop() if lost else 0))
+    def test_what_was_not_logged_is_counted_and_the_log_says_so(self) -> None:
+        lost = [Backlog(lost=3, lost_joins=2, lost_marks=1)]
+        self.store.outbox.backlog = lambda: succeed(lost.pop() if lost else Backlog())
         daemon = self.started(STORED)
         with capturedLogs() as events:
             daemon.run(25)
-        self.assertEqual(daemon.counters.hook_dropped, {"log": 3})
+        self.assertEqual(daemon.counters.hook_dropped, {"log": 3, "joins": 2, "marks": 1})
         lines = [formatEvent(one) for one in events if one["log_level"] is LogLevel.error]
-        self.assertEqual(lines, ["3 messages were stored without a hook: too many waited"])
+        self.assertEqual(
+            lines,
+            [
+                "3 messages were stored without a hook: too many waited",
+                "2 joins were dropped without a hook: too many waited",
+                "1 users came or went without a hook: too many waited",
+            ],
+        )
 
     def test_settings_are_used(self) -> None:
         daemon = self.started(STORED)
