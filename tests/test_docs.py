@@ -497,7 +497,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(notifier.FEW_USERS),
     ),
     "departures that are remembered while Redis is down": (many(presence_registry.MAX_LEFT),),
-    "batches in the log for hooks, in Redis and PostgreSQL; joins, and users who came or went, that wait to be looked at": (
+    "batches in the log for hooks, in Redis and PostgreSQL; joins, and users who came or went, that wait for a look": (
         many(hooks_outbox.MAX_LOG),
         many(hooks_outbox.MAX_JOINS),
     ),

@@ -7,8 +7,7 @@ from typing import Any
 from twisted.internet.defer import gatherResults
 
 from kschat.backends.postgresql import hooks
-from kschat.backends.postgresql.store import PostgresqlStore
-from kschat.chat.outbox import Backlog, Commit
+from kschat.chat.outbox import MAX_JOINS, MAX_LOG, Backlog, Commit
 from tests.backends.postgresql_stores import PostgresqlTestCase
 from tests.backends.test_erasure import NAME, TEXT, filled
 from tests.contracts.made import message, to
@@ -17,7 +16,7 @@ from tests.support.postgresql import shared_postgresql
 
 
 class OutboxTests(PostgresqlTestCase):
-    async def hooked(self, **changes: Any) -> tuple[PostgresqlStore, Any]:
+    async def hooked(self, **changes: Any) -> tuple[Any, Any]:
         """A store, and its outbox."""
         self.server = await shared_postgresql()
         store = await self.store(self.server, hooks=True, **changes)
@@ -26,7 +25,7 @@ class OutboxTests(PostgresqlTestCase):
 
     async def test_all_daemons_log_and_another_one_goes_on_where_the_first_has_ended(self) -> None:
         one, outbox = await self.hooked()
-        two = await self.store(self.server, hooks=True)
+        two: Any = await self.store(self.server, hooks=True)
         stored = await gatherResults([store.append(to("ben", "cem")) for store in (one, two) * 20])
         page = await outbox.log(await outbox.end(), 30)
         self.assertGreaterEqual(len(page.messages), 30)
@@ -40,7 +39,7 @@ class OutboxTests(PostgresqlTestCase):
         self.assertEqual([one.event for one in await two.outbox.queued("w", NOW, 10)], [event("a")])
 
     async def test_a_lease_expires(self) -> None:
-        store, outbox = await self.hooked()
+        _, outbox = await self.hooked()
         await outbox.acquire("me", 0.0)
         self.assertTrue(await outbox.acquire("you", 60))
         self.assertFalse(await outbox.acquire("me", 60))
@@ -59,7 +58,7 @@ class OutboxTests(PostgresqlTestCase):
 
     async def test_what_is_stored_while_the_log_is_full_is_counted_once(self) -> None:
         store, outbox = await self.hooked()
-        self.patch(hooks, "LOGGED", hooks.LOGGED.replace(f">= {hooks.MAX_LOG}", ">= 2"))
+        self.patch(hooks, "LOGGED", hooks.LOGGED.replace(f">= {MAX_LOG}", ">= 2"))
         for _ in range(4):
             for one in await store.append(to("ben", "cem")):
                 self.assertTrue(one.places)
@@ -68,10 +67,8 @@ class OutboxTests(PostgresqlTestCase):
 
     async def test_the_oldest_joins_are_dropped_and_counted_once(self) -> None:
         store, outbox = await self.hooked()
-        self.server.do(f"SELECT setval('kschat.hook_joins_number_seq', {hooks.MAX_JOINS})")
-        self.server.do(
-            "INSERT INTO kschat.hook_joins (number, room, user_name, at) OVERRIDING SYSTEM VALUE VALUES (1, '#o', 'o', 1)"
-        )
+        self.server.do(f"SELECT setval('kschat.hook_joins_number_seq', {MAX_JOINS})")
+        self.server.do("INSERT INTO kschat.hook_joins OVERRIDING SYSTEM VALUE VALUES (1, '#o', 'o', 1)")
         for user in ("ann", "ben"):
             await store.join("#r", user, 10)
         self.assertEqual([join.user for join in await outbox.joins(10)], ["ann", "ben"])
