@@ -83,7 +83,8 @@ class Counters:
         queued: handshakes that waited, since there were too many at once.
         handed_on: requests and WebSockets that another daemon's session was given.
         key_fetches: fetches of the keys at ``jwks_url``: fetched, failed.
-        pushes: Web Push notifications: sent, gone (the browser has none any more), later (tried again), refused.
+        pushes: Web Push notifications: sent, gone (the browser has none any more), later (tried again), refused,
+            delivered (not sent, since the messages were delivered meanwhile).
         ask_questions: questions that were sent to the operator's back end, by what they are about.
         ask_answers: its answers: allowed, refused, changed.
         ask_silent: questions without an answer, for which the default held, by reason.

@@ -68,7 +68,7 @@ LABELLED: Final = (
     ("tokens", "kschat_token_events", "event", "Of live sockets' tokens: expiring, renewed, refused, expired."),
     ("updates", "kschat_updates", "kind", "Edits, deletions and reactions that were stored."),
     ("key_fetches", "kschat_key_fetches", "result", "Fetches of the keys at jwks_url: fetched, failed."),
-    ("pushes", "kschat_pushes", "result", "Web Push notifications: sent, gone, later, refused."),
+    ("pushes", "kschat_pushes", "result", "Web Push notifications: sent, gone, later, refused, delivered."),
     (
         "ask_questions",
         "kschat_ask_questions",
@@ -139,7 +139,7 @@ KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
     "tokens": ("expiring", "renewed", "refused", "expired"),
     "updates": (EDIT, DELETE, REACT),
     "key_fetches": ("fetched", "failed"),
-    "pushes": ("sent", "gone", "later", "refused"),
+    "pushes": ("sent", "gone", "later", "refused", "delivered"),
     "ask_questions": ("join", "write", "send"),
     "ask_answers": ("allowed", "refused", "changed"),
     "ask_silent": (

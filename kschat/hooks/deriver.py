@@ -199,7 +199,6 @@ class Deriver:
         found = [entry.message for entry in messages]
         rooms = (one.recipient for one in found if is_room(one.recipient))
         senders = (one.sender for one in found)
-        conversations = (one.recipient if is_room(one.recipient) else one.sender for one in found)
         data = UndeliveredData(
             user=user,
             count=len(messages),
@@ -208,7 +207,7 @@ class Deriver:
             newest=messages[-1].message.mid,
             senders=tuple(islice(dict.fromkeys(senders), events.MAX_NAMED)),
             rooms=tuple(islice(dict.fromkeys(rooms), events.MAX_NAMED)),
-            conversations=tuple(islice(dict.fromkeys(conversations), events.MAX_NAMED)),
+            conversations=events.conversations_of(found),
         )
         again = WaitingUser(user, now + int(self.settings.every * 1000), state.last)
         return events.undelivered(data, now, state.last), again
