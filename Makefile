@@ -11,8 +11,8 @@ CODE := kschat tests tools attack chaos fuzz examples $(if $(wildcard bench/*.py
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
-.PHONY: run test unit lint types format docs pictures site bench bench-page bench-admin bench-hooks chaos rolling attack differential fuzz \
-	conformance compatibility dist audit lock clean
+.PHONY: run test unit lint types format docs pictures site bench bench-page bench-admin bench-postgresql bench-hooks chaos rolling \
+	attack differential fuzz conformance compatibility dist audit lock clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
@@ -58,6 +58,11 @@ bench: $(VENV)/.dev system-packages node
 bench-page: $(VENV)/.dev system-packages node
 	$(BIN)/python -m bench.page $(BENCH)
 
+# A PostgreSQL that holds 10,000,000 messages: how long History, Conversations and connecting take, and its plans; some fifteen
+# minutes, and 8 GB below $TMPDIR. BENCH="--messages 200000" takes fewer.
+bench-postgresql: $(VENV)/.dev system-packages
+	$(BIN)/python -m bench.history --plans $(BENCH)
+
 # What an open admin page costs a daemon with 5,000 sockets that chat; five minutes or so.
 bench-admin: $(VENV)/.dev system-packages node
 	$(BIN)/python -m bench.admin $(BENCH)
@@ -66,8 +71,9 @@ bench-admin: $(VENV)/.dev system-packages node
 bench-hooks: $(VENV)/.dev
 	$(BIN)/python -m bench.hooks $(BENCH)
 
-# Twenty kills of one daemon, of real clients in full talk; a cluster, with thirty faults of its daemons, RabbitMQ and
-# Redis; and each such fault alone: some seven minutes. CHAOS="--cluster --seed 7 --faults 5" does one, otherwise.
+# Twenty kills of one daemon, of real clients in full talk; a cluster, with 36 faults of its daemons, RabbitMQ, Redis, their
+# connections and a disk; each fault of a process alone; and a PostgreSQL with a synchronous standby, each fault of the two
+# once: some ten minutes. CHAOS="--cluster --seed 7 --faults 5" does one, otherwise.
 chaos: $(VENV)/.dev system-packages node
 ifdef CHAOS
 	$(BIN)/python -m chaos $(CHAOS)
@@ -75,6 +81,7 @@ else
 	$(BIN)/python -m chaos
 	$(BIN)/python -m chaos --cluster
 	$(BIN)/python -m chaos --alone
+	$(BIN)/python -m chaos --postgresql --faults 8
 endif
 
 # Three daemons behind haproxy, restarted one by one under 300 clients of all versions: who was refused, who was away for how
@@ -151,6 +158,7 @@ system-packages:
 	@tools/system_packages.sh proxies
 	@tools/system_packages.sh operations
 	@tools/system_packages.sh clock
+	@tools/system_packages.sh disk
 	@tools/system_packages.sh readme
 
 node: $(NODE:=/node_modules/.installed)

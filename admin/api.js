@@ -15,6 +15,7 @@
  * @property {Record<string, number>} counts  Since its start.
  * @property {Record<string, number>} refused
  * @property {Record<string, boolean>} services
+ * @property {Record<string, number>} lags
  * @property {Record<string, Histogram>} latency
  * @property {Record<string, number>} queues
  * @property {Record<string, Record<string, number>>} refusals

@@ -7,7 +7,7 @@ From the ground up; each knows only what stands above it in this list:
 - ``stats``    percentiles, medians
 - ``process``  CPU and memory of a process, read from /proc; the machine's own line
 - ``spawn``    starting a process, and waiting until it serves
-- ``services`` RabbitMQ and Redis of one run, which all peers stand on
+- ``services`` RabbitMQ, Redis and PostgreSQL of one run, which all peers stand on
 - ``clients``  one socket of the load as a state machine without I/O: bytes in, bytes out
 - ``options``  the load generator's command line
 - ``links``    the load's sockets and the epoll they are read by
@@ -22,6 +22,8 @@ From the ground up; each knows only what stands above it in this list:
 - ``fill``     fills a store as months of use would, a process of its own
 - ``users``    what users that come once leave in Redis
 - ``store``    what the stores cost without a daemon
+- ``copied``   fills the tables of the PostgreSQL store by COPY
+- ``history``  how long questions to a PostgreSQL take that holds many messages
 - ``disk``     how long the disk takes
 - ``page``     the page in Chromium
 - ``admin``    what an open admin page costs a daemon

@@ -170,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line of ``python -m bench``."""
     options = argparse.ArgumentParser(prog="python -m bench", description="Measure the daemon and print one table.")
     add = options.add_argument
-    default = [MEMORY, "sqlite", NODE, "relay", ECHO]
+    default = [MEMORY, "sqlite", NODE, "relay", "cluster", "postgresql", ECHO]
     add("peers", nargs="*", default=default, help=f"of: {', '.join(PEERS)} (default: {' '.join(default)})")
     add("--quick", action="store_true", help="one round of 2 s: a look, not a result")
     add("--clients", type=int, default=Plan().clients, help="(default %(default)s)")

@@ -1,7 +1,8 @@
-"""RabbitMQ and Redis of one run of the bench, on free ports of the loopback: each is started when a peer first asks.
+"""RabbitMQ, Redis and PostgreSQL of one run of the bench, on free ports of the loopback: each is started when a peer
+first asks.
 
 All peers of a run stand on the same ones. What they left behind (queues are exclusive and go with them; keys of Redis
-do not) is removed before each start of a peer.
+and tables do not) is removed before each start of a peer.
 """
 
 from __future__ import annotations
@@ -12,22 +13,32 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from unittest import SkipTest
 
 from bench.spawn import PeerError, spawn
 from tests.support.launch import free_port
+from tests.support.needs import require_postgresql
+from tests.support.postgresql import PostgreSQL
 
 _DEBIANS: Final = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 """Without the wrapper on the path, which would change the user."""
+_PACKAGES: Final = {"rabbitmq": "rabbitmq-server", "redis": "redis-server", "postgresql": "postgresql (and psycopg)"}
 _START: Final = 90.0
 _STOP: Final = 30.0
 #: Schedulers that wait do not spin: CPU that is told is work.
 _ERLANG: Final = "+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+
+
+POSTGRESQL: Final = "shared_buffers = 512MB\nmax_wal_size = 4GB\nautovacuum_naptime = 10s"
+"""Of a small server. All else is PostgreSQL's default: ``synchronous_commit``, ``fsync`` and ``full_page_writes`` are
+on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +51,18 @@ class Service:
 
 
 def missing(names: Iterable[str]) -> str:
-    """What must be installed for these services (``rabbitmq``, ``redis``), in a sentence; or nothing."""
-    wanted = [f"{name}-server" for name in names if not _program(name)]
+    """What must be installed for these services (their names as for ``Services.get``), in a sentence; or nothing."""
+    wanted = [_PACKAGES[name] for name in names if not _program(name)]
     return f"{' and '.join(wanted)} must be installed (make system-packages)" if wanted else ""
 
 
 def _program(name: str) -> str:
     """The path of a service's program; empty where there is none."""
+    if name == "postgresql":
+        try:
+            return str(require_postgresql())
+        except (AssertionError, SkipTest):
+            return ""
     return (name == "rabbitmq" and shutil.which(_DEBIANS)) or shutil.which(f"{name}-server") or ""
 
 
@@ -58,6 +74,7 @@ class Services:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._running: dict[str, Service] = {}
         self._again: dict[str, Callable[[], subprocess.Popen[bytes]]] = {}
+        self._postgresql: PostgreSQL | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -68,22 +85,32 @@ class Services:
         self.stop()
 
     def get(self, name: str) -> Service:
-        """The service ``rabbitmq`` or ``redis``, which is started when it does not run. Raises PeerError."""
+        """The service ``rabbitmq``, ``redis`` or ``postgresql``, which is started when it does not run.
+
+        Raises PeerError.
+        """
         if lacks := missing([name]):
             raise PeerError(lacks)
         if name not in self._running:
             place = Path(self._directory.name) / name
             place.mkdir()
-            self._running[name] = self._start_rabbitmq(place) if name == "rabbitmq" else self._start_redis(place)
+            start = {
+                "rabbitmq": self._start_rabbitmq,
+                "redis": self._start_redis,
+                "postgresql": self._start_postgresql,
+            }[name]
+            self._running[name] = start(place)
         return self._running[name]
 
     def clear(self) -> None:
-        """Forget what earlier peers left in Redis."""
+        """Forget what earlier peers left in Redis and PostgreSQL."""
         if service := self._running.get("redis"):
             with socket.create_connection(("127.0.0.1", service.port), _STOP) as link:
                 link.sendall(b"FLUSHALL\r\n")
                 if link.recv(64) != b"+OK\r\n":
                     raise PeerError("Redis could not be emptied")
+        if self._postgresql is not None:
+            self._postgresql.do("DROP SCHEMA IF EXISTS kschat CASCADE")
 
     def kill(self, name: str) -> None:
         """Let a service that runs crash."""
@@ -107,9 +134,22 @@ class Services:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        if self._postgresql is not None:
+            self._postgresql.stop()
+            self._postgresql = None
         self._processes.clear()
         self._running.clear()
         self._directory.cleanup()
+
+    def _start_postgresql(self, _: Path) -> Service:
+        self._postgresql = server = PostgreSQL(POSTGRESQL)
+        try:
+            server.spawn()
+            while not server.serves():
+                time.sleep(0.05)
+        except AssertionError as error:
+            raise PeerError(str(error)) from None
+        return Service(server.url, server.port, server.pid)
 
     def _start_redis(self, place: Path) -> Service:
         port = free_port()

@@ -9,7 +9,8 @@ The runs:
 * ``clock``: the wall clock is set under daemons of each kind.
 * ``rolling``: three daemons behind haproxy, restarted one by one under a crowd of clients of all versions; from an
   earlier version to this one, if it is named.
-* ``failover``: two daemons on a Redis whose replica takes its place again and again, at 50 messages a second.
+* ``failover``: two daemons on a Redis whose replica takes its place again and again, at 50 messages a second; or on a
+  PostgreSQL with a synchronous standby.
 * ``brokers``: two daemons on a RabbitMQ cluster of three nodes, each fault of a node alone.
 
 What they are made of:
@@ -23,6 +24,10 @@ What they are made of:
 * ``versions``: the source of an earlier version, for ``rolling``.
 * ``daemon``, ``servers``: the daemon, and a whole cluster: killed, stopped, and started again.
 * ``replicas``: a Redis with a replica and Sentinels, and its failovers.
+* ``standby``: a PostgreSQL with a standby, and the faults of the two.
+* ``pairs``: a store and its copy, as a run sees them.
+* ``links``: the connections between daemons and a service, and what may be wrong with one.
+* ``disk``: a disk that is slow for a while.
 * ``gate``: holds the bytes between servers on the two sides of a partition.
 * ``nodes``: the three RabbitMQ nodes, and the connections between them.
 * ``cluster_run``: what runs on a cluster have in common.

@@ -10,6 +10,7 @@ from twisted.internet.task import react
 
 from chaos.actors import ActorsFailed
 from chaos.daemon import DaemonFailed
+from chaos.disk import DiskFailed
 from chaos.options import Options, parse
 from chaos.runs import RUNS
 from chaos.versions import VersionMissing
@@ -21,7 +22,7 @@ async def main(reactor: Any, options: Options) -> None:
     use_monotonic_clock(reactor)
     try:
         wrong = await RUNS[options.mode](reactor, options, print)
-    except (ActorsFailed, DaemonFailed, VersionMissing) as error:
+    except (ActorsFailed, DaemonFailed, DiskFailed, VersionMissing) as error:
         print(f"chaos: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     if wrong:

@@ -86,7 +86,7 @@ class Alone:
 
     async def _one(self, part: Part, kind: str, chance: random.Random) -> float:
         befalling = Deferred.fromCoroutine(
-            befall(self._reactor, part, kind, chance.uniform(*AWAY), self._options.stopped)
+            befall(self._reactor, part, kind, away=chance.uniform(*AWAY), stopped=self._options.stopped)
         )
         if kind == "stopped":
             await befalling

@@ -13,7 +13,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.task import deferLater
 
-from chaos import report
+from chaos import disk, report
 from chaos.balancer import Balancer
 from chaos.cast import MIXED, make_cast
 from chaos.cluster_run import ClusterRun
@@ -120,7 +120,9 @@ class Cluster:
         self._faults[f"{name} {kind}"] += 1
         self._say(f"{time.monotonic() - self._began:7.1f} s, {len(self.ledger.acked):6} acked: {name} is {kind}")
         away = self._chance.uniform(*AWAY)
-        one = befall(self._reactor, self.servers.parts[name], kind, away, self._options.stopped)
+        delay = self._chance.choice(disk.DELAYS)
+        stopped = self._options.stopped
+        one = befall(self._reactor, self.servers.parts[name], kind, away=away, stopped=stopped, delay=delay)
         self._under_way[name] = Deferred.fromCoroutine(one)
         return self._under_way[name]
 

@@ -57,7 +57,7 @@ class ClusterRun:
         ledger, members = self._ledger, self._servers.members
         self.wrong |= ledger.verdict()
         users = {actor.user for actor in ledger.actors}
-        async with open_store(self._reactor, self._servers.redis.url) as store:
+        async with open_store(self._reactor, self._servers.store_url) as store:
             self.wrong |= await inboxes.verdict(
                 store, users, ledger.acked, ledger.recipients, GENERATION, texts=ledger.texts
             )

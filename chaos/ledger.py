@@ -54,6 +54,8 @@ class Ledger:
         changing: the texts of unacknowledged changes, by key.
         texts: the text of each changed message after its last acknowledged change, by mid; None if it was deleted.
         outdated: actors that show another text, with the message's mid.
+        odd: what no client may see, in words.
+        unchanged: changes that were refused for good, in words.
     """
 
     def __init__(self, actors: Sequence[Actor], members: Sequence[str], unsure: bool = False) -> None:
@@ -85,6 +87,7 @@ class Ledger:
         self._gone: set[str] = set()
         self.counts: Counter[str] = Counter()
         self.odd: list[str] = []
+        self.unchanged: list[str] = []
 
     def opened(self, name: str, recovered: bool, had_offset: bool) -> None:
         """An actor is connected."""
@@ -142,7 +145,7 @@ class Ledger:
         """A change was acknowledged, or refused for good."""
         text = self.changing.pop(f"{name}/{number}")
         if error:
-            self.odd.append(f"{name}: a change of its message {number} was refused with ER {error}")
+            self.unchanged.append(f"{name}: a change of its message {number} was refused with ER {error}")
             return
         self.counts["deleted" if text is None else "edited"] += 1
         self.texts[mid] = text
@@ -216,6 +219,7 @@ class Ledger:
             "received with another mid than acknowledged": self._otherwise(),
             "not seen online": sum(map(len, self.absent.values())),
             "changes never answered": len(self.changing),
+            "changes refused": len(self.unchanged),
             "shown otherwise than it was changed to": len(self.outdated),
             "odd events": len(self.odd),
         }

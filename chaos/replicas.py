@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from hiredis import ReplyError
@@ -18,7 +18,10 @@ SERVICE: Final = "chat"
 
 #: How a master loses its place: Sentinels are told to replace it, it is killed, or it is cut off from the replica and
 #: two of the Sentinels, with one Sentinel and the daemon that asks only that one on its side.
-KINDS: Final = ("ordered", "killed", "cut off")
+ORDERED: Final = "failover, ordered"
+KILLED: Final = "failover, killed"
+CUT_OFF: Final = "failover, cut off"
+KINDS: Final = (ORDERED, KILLED, CUT_OFF)
 
 #: Seconds that a partition lasts after the other side has its own master.
 APART: Final = 5.0
@@ -39,10 +42,16 @@ class Replicas:
     Args:
         reactor: the real one.
         fsync: ``appendfsync``.
+        wait: ``redis_wait`` of the daemons.
+
+    Attributes:
+        kinds: see ``Pair``.
     """
 
-    def __init__(self, reactor: Any, fsync: str = "always") -> None:
+    def __init__(self, reactor: Any, fsync: str = "always", *, wait: int = 1) -> None:
         self._reactor = reactor
+        self._wait = wait
+        self.kinds = KINDS
         common = f"appendonly yes\nappendfsync {fsync}\nrepl-diskless-sync-delay 0\n"
         self.master = Redis(f"{common}{_announced(0)}")
         self.replica = Redis(f"{common}{_announced(1)}replicaof {address(0)} {self.master.port}\n")
@@ -75,9 +84,15 @@ class Replicas:
         places = ",".join(f"127.0.0.1:{one.port}" for one in self._sentinels)
         return f"redis+sentinel://{places}/{SERVICE}/0"
 
-    def url_for(self, daemon: int) -> str:
-        """The URL of one daemon. Daemon 0 knows only the Sentinel that is cut off with the master."""
-        return self.url if daemon else f"redis+sentinel://127.0.0.1:{self._sentinels[0].port}/{SERVICE}/0"
+    @property
+    def name(self) -> str:
+        """See ``Pair``."""
+        return f"Redis with a replica and {SENTINELS} Sentinels, redis_wait = {self._wait}"
+
+    def settings_for(self, daemon: int) -> Mapping[str, object]:
+        """See ``Pair``. Daemon 0 knows only the Sentinel that is cut off with the master."""
+        url = self.url if daemon else f"redis+sentinel://127.0.0.1:{self._sentinels[0].port}/{SERVICE}/0"
+        return {"store": "redis", "redis": url, "redis_wait": self._wait}
 
     async def start(self) -> None:
         """Start all. The replica is in step when this returns, and the Sentinels know it and each other."""
@@ -97,7 +112,7 @@ class Replicas:
         for one in self.servers.values():
             one.stop()
 
-    async def fail_over(self, kind: str) -> None:
+    async def befall(self, kind: str) -> None:
         """Let the replica take the master's place. When this returns, one server is the master of the other, in step.
 
         Args:
@@ -108,18 +123,18 @@ class Replicas:
         """
         old, new = self.master, self.replica
         asked = self._sentinels
-        if kind == "killed":
+        if kind == KILLED:
             old.kill()
-        elif kind == "cut off":
+        elif kind == CUT_OFF:
             asked = asked[1:]
             self._sever(frozenset((self._numbers[old.port], self._numbers[self._sentinels[0].port])))
         else:
             await self._until(self._ordered, "a Sentinel to begin a failover")
         await self._until(lambda: self._names(new, asked), "the Sentinels to name the replica as the master")
         self.master, self.replica = new, old
-        if kind == "killed":
+        if kind == KILLED:
             await old.start()
-        elif kind == "cut off":
+        elif kind == CUT_OFF:
             await deferLater(self._reactor, APART)
             self._sever(frozenset())
         await self.settle()

@@ -42,7 +42,7 @@ def tell(ledger: Ledger, faults: Mapping[str, int], wrong: Mapping[str, int], sa
     texts += [f"{key} came to {device} behind a later one" for device, key in ledger.disordered()]
     texts += ledger.missing()
     texts += [f"{name} shows another text of {mid}" for name, mid in sorted(ledger.outdated)]
-    for text in (*texts[:MOST], *ledger.odd[:MOST]):
+    for text in (*texts[:MOST], *ledger.odd[:MOST], *ledger.unchanged[:MOST]):
         say(f"  {text}")
 
 

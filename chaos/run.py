@@ -1,4 +1,6 @@
-"""One run on one daemon: clients talk, the daemon is killed, connections break; then all is awaited, and counted."""
+"""One run on one daemon: clients talk, the daemon is killed, connections break, its disk is slow; then all is awaited,
+and counted.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,12 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.task import deferLater
 
-from chaos import archive, report
+from chaos import archive, disk, report
 from chaos.cast import make_cast
 from chaos.cuts import Cuts
 from chaos.daemon import Daemon
 from chaos.disclosed import LogSearch
+from chaos.disk import SlowDisk
 from chaos.ledger import Ledger
 from chaos.options import Options
 from chaos.proxy import Proxy
@@ -28,6 +31,13 @@ from tests.support.launch import free_port
 #: Acks until the next kill, and until the next fault.
 KILL_AFTER = (150, 800)
 FAULT_AFTER = (10, 110)
+
+#: One fault of so many is of the disk; and the seconds that it lasts.
+DISK_EVERY = 10
+SLOW_FOR = (0.5, 3.0)
+
+#: Milliseconds that a sync takes longer then: acks go on, so that faults do.
+DELAYS = disk.DELAYS[:-1]
 
 
 class Run:
@@ -49,12 +59,13 @@ class Run:
         port = free_port()
         # Soon enough for a connection that is half dead to be noticed in a run.
         settings = {"store": store, "ping_interval": 5, "ping_timeout": 4}
-        self.daemon = Daemon(reactor, port, SECRET, settings)
+        self._disk = SlowDisk(reactor)
+        self.daemon = Daemon(reactor, port, SECRET, settings, self._disk.environ)
         proxy = Proxy(reactor, port)
         self.ledger = Ledger(actors, members)
         self.stage = Stage(reactor, options.seed, self.ledger, members, {actor.name: proxy for actor in actors})
         self._cuts = Cuts(reactor, self._chance, self.stage, [proxy])
-        self._kills = 0
+        self._kills = self._slowed = 0
         self.search = LogSearch(self.stage.disclosed)
         self.status = 0
         self.stuck = ""
@@ -62,7 +73,7 @@ class Run:
     @property
     def faults(self) -> Counter[str]:
         """What was done, and how often."""
-        return self._cuts.counts + Counter(kill=self._kills)
+        return self._cuts.counts + Counter({"kill": self._kills, disk.KIND: self._slowed})
 
     async def run(self) -> None:
         """Do it. Where something does not come in time, ``stuck`` says what; the counts hold all the same."""
@@ -79,6 +90,7 @@ class Run:
         finally:
             await self.stage.close()
             await self.daemon.abandon()
+            self._disk.remove()
 
     async def _all(self) -> None:
         await self.stage.begin()
@@ -95,6 +107,7 @@ class Run:
         finally:
             self.stage.hush()
             self._cuts.mend()
+            self._disk.mend()
         await self.stage.settle()
 
     async def _kill(self) -> None:
@@ -108,9 +121,16 @@ class Run:
             await self.daemon.start()
 
     async def _break(self) -> None:
-        for _ in range(self._options.faults):
+        for number in range(1, self._options.faults + 1):
             await self.stage.progress(self._chance.randrange(*FAULT_AFTER))
-            self._cuts.one()
+            if number % DISK_EVERY or self._options.memory:
+                self._cuts.one()
+            else:
+                self._slow_disk()
+
+    def _slow_disk(self) -> None:
+        self._slowed += 1
+        self._disk.slow(self._chance.choice(DELAYS), self._chance.uniform(*SLOW_FOR))
 
 
 async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> list[str]:

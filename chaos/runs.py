@@ -17,6 +17,7 @@ RUNS: Final[Mapping[str, Run]] = MappingProxyType(
         "cluster": cluster.run,
         "alone": alone.run,
         "failover": failover.run,
+        "postgresql": failover.run,
         "brokers": brokers.run,
         "clock": clock.run,
         "rolling": rolling.run,

@@ -1,4 +1,5 @@
-"""What a cluster is made of, and what befalls each part: one RabbitMQ, one Redis, several daemons."""
+"""What a cluster is made of, and what befalls each part: one RabbitMQ, one Redis and its disk, the connections to them,
+several daemons."""
 
 from __future__ import annotations
 
@@ -6,14 +7,18 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from signal import SIGCONT, SIGSTOP, Signals
 from types import MappingProxyType
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from twisted.internet.task import deferLater
 
+from chaos import disk
 from chaos.daemon import Daemon
 from chaos.disclosed import Disclosed, LogSearch
+from chaos.disk import SlowDisk
+from chaos.links import KINDS as LINK_KINDS
+from chaos.links import ServiceProxy
 from chaos.nodes import Nodes
-from chaos.replicas import Replicas
+from chaos.pairs import Pair
 from tests.support.launch import free_port
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis import Redis
@@ -50,11 +55,18 @@ class Part(Protocol):
 
 
 class Service:
-    """RabbitMQ or Redis as a part."""
+    """RabbitMQ or Redis as a part.
 
-    def __init__(self, name: str, server: RabbitMQ | Redis) -> None:
+    Attributes:
+        proxy: by which daemons reach it.
+        disk: its disk; None if that is always quick.
+    """
+
+    def __init__(self, name: str, server: RabbitMQ | Redis, proxy: ServiceProxy, disk: SlowDisk | None = None) -> None:
         self.name = name
         self.port = server.port
+        self.proxy = proxy
+        self.disk = disk
         self._server = server
         self.log_lines = server.log_lines
         self.signal = server.signal
@@ -96,13 +108,12 @@ class Servers:
         secret: of the tokens.
         fsync: Redis's ``appendfsync``. With ``always`` it answers once what it was told is on the disk.
         daemons: how many.
-        redis: a Redis with a replica, instead of a single one.
-        wait: ``redis_wait``, with ``redis``.
+        pair: the store with its copy, instead of a single Redis.
         rabbitmq: a RabbitMQ cluster, instead of a single node.
         more: further settings of the daemons.
 
     Attributes:
-        redis: the store.
+        store_url: how to open the store.
         members: the daemons.
         parts: all, by name.
     """
@@ -114,35 +125,52 @@ class Servers:
         fsync: str = "always",
         daemons: int = 3,
         *,
-        redis: Replicas | None = None,
-        wait: int = 1,
+        pair: Pair | None = None,
         rabbitmq: Nodes | None = None,
         more: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self._rabbitmq: RabbitMQ | Nodes = rabbitmq or RabbitMQ()
-        own = Redis(f"appendonly yes\nappendfsync {fsync}") if redis is None else None
-        self.redis: Redis | Replicas = own or cast(Replicas, redis)
-        settings: dict[str, object] = {"store": "redis"}
-        if own is None:
-            settings["redis_wait"] = wait
+        self._pairs = () if pair is None else (pair,)
+        self._proxies: list[ServiceProxy] = []
         # Soon enough for a connection that is half dead to be noticed in a run.
-        settings |= {"ping_interval": 5, "ping_timeout": 4, "no_access_log": True, **more}
+        settings = {"store": "redis", "ping_interval": 5, "ping_timeout": 4, "no_access_log": True, **more}
+        parts: list[Part] = []
+        if isinstance(self._rabbitmq, RabbitMQ):
+            parts.append(self._service("RabbitMQ", self._rabbitmq, reactor))
+            settings["amqp"] = self._address(self._rabbitmq)
+        self._disk: SlowDisk | None = None
+        self._redis: Redis | None = None
+        if pair is None or "redis" not in pair.settings_for(0):
+            self._disk = SlowDisk(reactor)
+            self._redis = Redis(f"appendonly yes\nappendfsync {fsync}", environ=self._disk.environ)
+            parts.append(self._service("Redis", self._redis, reactor, self._disk))
+            settings["redis"] = self._address(self._redis)
+        self.store_url = str(self._redis and self._redis.url) if pair is None else pair.url
         self.members = []
         for number in range(daemons):
-            url = self._rabbitmq.url if isinstance(self._rabbitmq, RabbitMQ) else self._rabbitmq.url_for(number)
-            redis_url = self.redis.url if isinstance(self.redis, Redis) else self.redis.url_for(number)
-            places = {"amqp": url, "redis": redis_url, "peer_listen": _inner()}
-            self.members.append(Member(f"daemon {number}", Daemon(reactor, free_port(), secret, settings | places)))
-        parts: list[Part] = [*self.members]
-        if isinstance(self._rabbitmq, RabbitMQ):
-            parts.append(Service("RabbitMQ", self._rabbitmq))
-        if own is not None:
-            parts.append(Service("Redis", own))
+            own: dict[str, object] = {"peer_listen": _inner()}
+            if isinstance(self._rabbitmq, Nodes):
+                own["amqp"] = self._rabbitmq.url_for(number)
+            if pair is not None:
+                own |= pair.settings_for(number)
+            self.members.append(Member(f"daemon {number}", Daemon(reactor, free_port(), secret, settings | own)))
+        parts += self.members
         self.parts: Mapping[str, Part] = {part.name: part for part in parts}
+
+    def _service(self, name: str, server: RabbitMQ | Redis, reactor: Any, disk: SlowDisk | None = None) -> Service:
+        proxy = ServiceProxy(reactor, server.port)
+        self._proxies.append(proxy)
+        return Service(name, server, proxy, disk)
+
+    def _address(self, server: RabbitMQ | Redis) -> str:
+        """How daemons connect to it, by its proxy."""
+        return server.url.replace(f":{server.port}/", f":{self._proxies[-1].port}/")
 
     async def start(self) -> None:
         """Start all."""
-        for one in (self._rabbitmq, self.redis, *self.members):
+        for proxy in self._proxies:
+            await proxy.start()
+        for one in (*self._services, *self.members):
             await one.start()
 
     async def end(self) -> None:
@@ -155,8 +183,8 @@ class Servers:
         search = LogSearch(disclosed)
         for name, part in self.parts.items():
             search.read(name, part.log_lines())
-        if isinstance(self.redis, Replicas):
-            for name, server in self.redis.servers.items():
+        for pair in self._pairs:
+            for name, server in pair.servers.items():
                 search.read(name, server.log_lines())
         if isinstance(self._rabbitmq, Nodes):
             for node in self._rabbitmq.nodes:
@@ -167,8 +195,16 @@ class Servers:
         """End all in any case, and remove their files."""
         for member in self.members:
             await member.daemon.abandon()
-        self.redis.stop()
-        self._rabbitmq.stop()
+        for proxy in self._proxies:
+            await proxy.stop()
+        for one in self._services:
+            one.stop()
+        if self._disk is not None:
+            self._disk.remove()
+
+    @property
+    def _services(self) -> Sequence[RabbitMQ | Nodes | Redis | Pair]:
+        return (self._rabbitmq, *((self._redis,) if self._redis is not None else ()), *self._pairs)
 
 
 def _inner() -> str:
@@ -176,16 +212,29 @@ def _inner() -> str:
     return f"tcp:{free_port()}:interface=127.0.0.1"
 
 
-async def befall(reactor: Any, part: Part, kind: str, away: float, stopped: float) -> None:
+async def befall(
+    reactor: Any, part: Part, kind: str, *, away: float, stopped: float, delay: int = disk.DELAYS[0]
+) -> None:
     """One fault from its beginning to its end.
 
     Args:
         reactor: the real one.
         part: what it befalls.
-        kind: one of ``KINDS``.
+        kind: one of ``KINDS``; of a service also of ``LINK_KINDS``; of one with a disk ``disk.KIND``.
         away: seconds until what was killed is started again.
-        stopped: seconds that a process is stopped for.
+        stopped: seconds that a process is stopped for, or that something is wrong with its connections or its disk.
+        delay: milliseconds that a sync of a slow disk takes longer.
     """
+    if kind in LINK_KINDS:
+        assert isinstance(part, Service)
+        await part.proxy.befall(kind, stopped)
+        return
+    if kind == disk.KIND:
+        assert isinstance(part, Service)
+        assert part.disk is not None
+        part.disk.slow(delay, stopped)
+        await deferLater(reactor, stopped)
+        return
     if kind == "stopped":
         part.signal(SIGSTOP)
         try:
@@ -203,10 +252,12 @@ async def befall(reactor: Any, part: Part, kind: str, away: float, stopped: floa
 
 def deck(chance: random.Random, members: Sequence[Member], count: int) -> list[tuple[str, str]]:
     """So many faults, by the name of the part and the kind: each kind befalls each before one does again."""
-    names = ("RabbitMQ", "Redis", "daemon")
+    services = ("RabbitMQ", "Redis")
     faults: list[tuple[str, str]] = []
     while len(faults) < count:
-        some = [(name, kind) for name in names for kind in KINDS]
+        some = [(name, kind) for name in (*services, "daemon") for kind in KINDS]
+        some += [(name, kind) for name in services for kind in LINK_KINDS]
+        some.append(("Redis", disk.KIND))
         chance.shuffle(some)
         faults += some
     return [(chance.choice(members).name if name == "daemon" else name, kind) for name, kind in faults[:count]]

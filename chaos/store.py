@@ -9,6 +9,8 @@ from typing import Any
 from twisted.internet.task import deferLater
 
 from kschat.backends.generations import GENERATION
+from kschat.backends.postgresql.settings import Settings as PostgresqlSettings
+from kschat.backends.postgresql.store import PostgresqlStore
 from kschat.backends.redis import RedisStore, Settings
 from kschat.chat.interfaces import IStore
 
@@ -18,7 +20,11 @@ __all__ = ["GENERATION", "open_store"]
 @asynccontextmanager
 async def open_store(reactor: Any, url: str) -> AsyncIterator[IStore]:
     """The store at ``url``, once it answers."""
-    store = RedisStore(Settings(url=url), reactor)
+    store: IStore
+    if url.startswith("postgresql:"):
+        store = PostgresqlStore(PostgresqlSettings(url=url), reactor)
+    else:
+        store = RedisStore(Settings(url=url), reactor)
     store.start()
     try:
         while not store.up:

@@ -9,6 +9,7 @@ Imports point down only (``tests/test_imports.py`` enforces this):
 - ``front``    HTTP and sockets
 - ``api``      what programs ask of a daemon: the HTTP API, the control socket
 - ``hooks``    what a daemon asks and tells other people's servers
+- ``tracing``  spans of OpenTelemetry, which is optional
 - ``backends`` one module for each thing outside the process
 - ``chat``     the chat itself; knows no socket, no broker, no SQL
 - ``server``   a Socket.IO server for any application: namespaces, rooms, acks; the chat is mounted on one

@@ -91,6 +91,7 @@ class Counters:
         ask_cached: those that were answered from the cache.
         ask_seconds: until a question was answered, or given up.
         waits: writes whose copies were waited for (``redis_wait``): enough, too_few, unanswered.
+        spans: spans of OpenTelemetry: ended, exported (to the collector), failed (dropped, since it did not take them).
         hook_events: events that were made for hooks, by type.
         hook_deliveries: tries to give one to a consumer, by the consumer and what came of it.
         hook_dropped: events that no consumer will get, by reason.
@@ -137,6 +138,7 @@ class Counters:
         "revoked",
         "router_events",
         "sent",
+        "spans",
         "tokens",
         "turn_seconds",
         "turned_away",
@@ -185,6 +187,7 @@ class Counters:
         self.ask_cached = 0
         self.ask_seconds = Histogram(SECONDS, SHOWN_SECONDS)
         self.waits: Counter[str] = Counter()
+        self.spans: Counter[str] = Counter()
         self.hook_events: Counter[str] = Counter()
         self.hook_deliveries: Counter[tuple[str, str]] = Counter()
         self.hook_dropped: Counter[str] = Counter()

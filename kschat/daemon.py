@@ -19,6 +19,9 @@ from kschat.front.service import CLOSE_TIMEOUT, FrontService, bounded_step
 #: Seconds that each step of the end may take that stores or answers what was accepted.
 DRAIN_TIMEOUT = 10.0
 
+#: Seconds that the end may wait for spans to be sent.
+TRACING_TIMEOUT = 2.0
+
 
 class Backend(Protocol):
     """A store, a router or a bus."""
@@ -34,7 +37,7 @@ class BackendService(Service):
     """A backend as a service.
 
     Args:
-        name: ``store``, ``router``, ``bus``, ``keys`` or ``hooks``.
+        name: ``store``, ``router``, ``bus``, ``keys``, ``hooks`` or ``tracing``.
         backend: the backend.
     """
 
@@ -66,6 +69,7 @@ class Daemon(MultiService):
         clock: the reactor.
         keys: fetches the keys of tokens; None where they are in a file.
         hooks: ask and tell other people's servers.
+        tracing: sends spans; None if there are none.
         drain_notice: seconds for which the daemon serves as before after it was told to end.
         drain_time: seconds over which connections are closed after that.
         parts: whether each external part (store, RabbitMQ, Redis) can be used, by name.
@@ -85,6 +89,7 @@ class Daemon(MultiService):
         clock: IReactorTime,
         keys: Backend | None = None,
         hooks: Sequence[Backend] = (),
+        tracing: Backend | None = None,
         drain_notice: float = 0.0,
         drain_time: float = 0.0,
         parts: Callable[[], Mapping[str, bool]] = dict,
@@ -103,8 +108,11 @@ class Daemon(MultiService):
         self._bus = BackendService("bus", chat.context.bus)
         self._keys = None if keys is None else BackendService("keys", keys)
         self._hooks = [BackendService(f"hook {number}", hook) for number, hook in enumerate(hooks)]
+        self._tracing = None if tracing is None else BackendService("tracing", tracing)
         # Keys first: clients are waiting when the daemon listens.
-        for child in filter(None, (self._keys, self._store, *self._hooks, self._router, self._bus, front)):
+        for child in filter(
+            None, (self._tracing, self._keys, self._store, *self._hooks, self._router, self._bus, front)
+        ):
             child.setServiceParent(self)
 
     def status(self) -> str:
@@ -161,6 +169,8 @@ class Daemon(MultiService):
         await self._step(self._bus.stopService, CLOSE_TIMEOUT, "the bus had not stopped")
         await self._step(self._router.stopService, CLOSE_TIMEOUT, "the router had not stopped")
         await self._step(self._store.stopService, DRAIN_TIMEOUT, "the store had not stopped")
+        if self._tracing is not None:
+            await self._step(self._tracing.stopService, TRACING_TIMEOUT, "spans were still not sent")
         chat.context.repeated.flush()
 
     async def _step(self, step: Callable[[], Deferred[Any] | None], seconds: float, late: str) -> None:

@@ -35,7 +35,7 @@ from kschat.chat.clocks import WallClock
 from kschat.chat.context import make_context
 from kschat.chat.delivery import Bounds
 from kschat.chat.expiry import TokenTimes
-from kschat.chat.interfaces import IAuthorizer, IRouter, IStore, StoreUnavailable
+from kschat.chat.interfaces import IAuthorizer, IMeasured, IRouter, IStore, StoreUnavailable
 from kschat.chat.mids import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.cli.options import DaemonOptions as Options
@@ -101,6 +101,9 @@ from kschat.settings import (
     read_secret,
 )
 from kschat.tls import AddressError, roots
+from kschat.tracing.pipeline import Tracing
+from kschat.tracing.settings import TracingSettings, traces_url
+from kschat.tracing.spans import Tracer
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -276,12 +279,14 @@ def make_service(
     if key_client is not None:
         rereads["jwks_url"] = key_client.reread
     signer = Signer(read_secrets(config.hooks_secret_file) if config.hooks_secret_file else ())
+    tracing = _make_tracing(config, backends, reactor, wall, counters)
+    tracer = None if tracing is None else tracing.tracer
+    asker = _make_asker(config, reactor, wall=wall, counters=counters, signer=signer, tracer=tracer)
     if config.hooks_secret_file:
         rereads.update(hooks_secret_part(config.hooks_secret_file, signer))
     settings = _front_settings(config)
     rates = _rate_settings(config)
     addresses = AddressLimits(rates, reactor.seconds, counters)
-    asker = _make_asker(config, reactor, wall=wall, counters=counters, signer=signer)
     router = _make_router(config, reactor, wall)
     store = _make_store(config, backends, reactor, wall, counters)
     push = _make_push(config, reactor, wall)
@@ -292,8 +297,8 @@ def make_service(
         wall=wall,
         verifier=verifier,
         key_client=key_client,
-        store=store,
-        router=router,
+        store=store if tracing is None else tracing.store(store),
+        router=router if tracing is None else tracing.router(router),
         cork=cork,
         limits=settings.limits,
         counters=counters,
@@ -302,7 +307,7 @@ def make_service(
         push=push,
         authorizer=asker,
     )
-    webhook = _make_webhook(config, reactor, wall=wall, signer=signer, repeated=chat.context.repeated)
+    webhook = _make_webhook(config, reactor, wall=wall, signer=signer, repeated=chat.context.repeated, tracer=tracer)
     consumers: list[Consumer] = [] if webhook is None else [webhook]
     if push is not None:
         consumers.append(_make_push_consumer(config, push, chat))
@@ -324,7 +329,18 @@ def make_service(
         handshake_wait=addresses.handshake,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
-    ops = _make_ops(config, reactor, chat=chat, front=front, key_client=key_client, asker=asker, hooks=hooks, wall=wall)
+    ops = _make_ops(
+        config,
+        reactor,
+        chat=chat,
+        front=front,
+        store=store,
+        router=router,
+        key_client=key_client,
+        asker=asker,
+        hooks=hooks,
+        wall=wall,
+    )
     static = directory("static", config.static)
     release = Release(static)
     issuer = Issuer(config.secret.encode(), wall, claim_rules(config)) if config.demo else None
@@ -370,7 +386,7 @@ def make_service(
             wall=wall,
         )
         pages = {b"admin": AdminPage(shipped("admin"))}
-        serve("api_listen", front.ops_site(ApiResource(api, pages)), says="serving back ends")
+        serve("api_listen", front.ops_site(ApiResource(api, pages, tracer)), says="serving back ends")
     if (path := control_path(config.control, config.store)) is not None:
         ControlSocket(path, make_site(chat.operations), reactor).setServiceParent(inner_ports)
     ReadyNotice(lambda: _parts(chat, key_client), reactor).setServiceParent(ports)
@@ -381,6 +397,7 @@ def make_service(
         clock=reactor,
         keys=key_client,
         hooks=list(filter(None, (hooks, asker))),
+        tracing=tracer,
         drain_notice=config.drain_notice,
         drain_time=config.drain_time,
         parts=lambda: _parts(chat, key_client),
@@ -429,7 +446,13 @@ def _hooks_settings(config: Config) -> HooksSettings:
 
 
 def _make_webhook(
-    config: Config, reactor: Any, *, wall: WallClock, signer: Signer, repeated: RepeatedLog
+    config: Config,
+    reactor: Any,
+    *,
+    wall: WallClock,
+    signer: Signer,
+    repeated: RepeatedLog,
+    tracer: Tracer | None,
 ) -> Webhook | None:
     if not config.hooks_url:
         return None
@@ -443,6 +466,8 @@ def _make_webhook(
             connections=Webhook.max_in_flight,
             max_body=webhook_module.MAX_ANSWER,
             ca=config.hooks_ca,
+            tracer=tracer,
+            name="webhook",
         )
     except AddressError as error:
         raise ConfigError(str(error)) from None
@@ -628,7 +653,15 @@ def _ask_settings(config: Config) -> AskSettings:
     )
 
 
-def _make_asker(config: Config, reactor: Any, *, wall: WallClock, counters: Counters, signer: Signer) -> Asker | None:
+def _make_asker(
+    config: Config,
+    reactor: Any,
+    *,
+    wall: WallClock,
+    counters: Counters,
+    signer: Signer,
+    tracer: Tracer | None,
+) -> Asker | None:
     if not config.ask_url:
         return None
     try:
@@ -641,6 +674,8 @@ def _make_asker(config: Config, reactor: Any, *, wall: WallClock, counters: Coun
             connections=config.ask_concurrent,
             max_body=MAX_ANSWER + (config.max_payload if SEND in config.ask_about else 0),
             ca=config.hooks_ca,
+            tracer=tracer,
+            name="ask",
         )
     except AddressError as error:
         raise ConfigError(str(error)) from None
@@ -653,6 +688,23 @@ def _make_asker(config: Config, reactor: Any, *, wall: WallClock, counters: Coun
         wall=wall,
         counters=counters,
     )
+
+
+def _make_tracing(
+    config: Config, backends: Backends, reactor: Any, wall: WallClock, counters: Counters
+) -> Tracing | None:
+    if not config.otel_endpoint:
+        return None
+    # OpenTelemetry is optional, and is not imported unless it is used.
+    from kschat.tracing.otel import OtelTracer
+
+    settings = TracingSettings(
+        url=traces_url(config.otel_endpoint),
+        sample=config.otel_sample,
+        store=backends.store(config.store)[0].name,
+    )
+    tracer = OtelTracer(settings, reactor=reactor, wall=wall, counters=counters)
+    return Tracing(tracer, sample=config.otel_sample, random=secrets.SystemRandom().random, clock=reactor)
 
 
 def _make_router(config: Config, reactor: Any, wall: WallClock) -> IRouter:
@@ -727,6 +779,8 @@ def _make_ops(
     *,
     chat: Chat,
     front: Front,
+    store: IStore,
+    router: IRouter,
     key_client: JwksClient | None,
     asker: Asker | None,
     hooks: Hooks | None,
@@ -752,6 +806,19 @@ def _make_ops(
             "bus": bool(chat.context.bus.up) if bus else None,
         }
         return found if key_client is None else {**found, "keys": key_client.up}
+
+    # What can be behind: in this process nothing is.
+    measured = {
+        name: part
+        for name, part in (("router", router), ("store", store), ("bus", chat.context.bus))
+        if IMeasured.providedBy(part)
+    }
+
+    def lags() -> dict[str, float]:
+        return {name: part.lag for name, part in measured.items() if part.lag is not None}
+
+    def measures() -> dict[str, float]:
+        return {name: value for part in measured.values() for name, value in part.measures.items()}
 
     def asking() -> dict[str, tuple[str, float]]:
         approvals = chat.context.approvals
@@ -793,9 +860,14 @@ def _make_ops(
     def queues() -> dict[str, int]:
         return {name: int(value) for name, (_, value) in gauges().items() if name in QUEUES}
 
-    chat.context.reporter.shows(connections=lambda: front.connections.open, services=parts, queues=queues)
+    chat.context.reporter.shows(connections=lambda: front.connections.open, services=parts, queues=queues, lags=lags)
     collector = DaemonCollector(
-        chat.context.counters, gauges=gauges, parts=parts, routing=lambda: chat.context.hub.routing
+        chat.context.counters,
+        gauges=gauges,
+        parts=parts,
+        routing=lambda: chat.context.hub.routing,
+        lags=lags,
+        measures=measures,
     )
     shared = bool(config.amqp or bus)
     found: dict[str, Resource] = {

@@ -249,14 +249,18 @@ class Looking(CommandsTestCase):
         self.slept = slept
         output = self.printed("status", "-i", "2")
         self.assertIn("1 socket, 5.0 messages/s acknowledged, ", output)
-        self.assertRegex(output, r"p99 +services\n.* \d+\.\d ms +\d+\.\d ms +ok\n")
+        self.assertRegex(output, r"p99 +lag +services\n.* \d+\.\d ms +\d+\.\d ms +- +ok\n")
         self.assertLess(output.count("\n"), 10)
         found = self.printed_json("status")
         self.assertEqual((1, True), (found["now"]["daemons"][0]["users"], found["now"]["complete"]))
         self.daemon.context.reporter.shows(
-            connections=lambda: 7, services=lambda: {"store": False, "bus": None}, queues=dict
+            connections=lambda: 7,
+            services=lambda: {"store": False, "bus": None},
+            queues=dict,
+            lags=lambda: {"store": 0.0021, "router": 1.5, "bus": 0.2},
         )
-        self.assertIn("store down", self.printed("status", status=NO))
+        output = self.printed("status", status=NO)
+        self.assertRegex(output, r" router 1,500\.0 ms +store down\n")
 
     def test_rates_are_of_the_time_that_passed_however_long_a_look_takes(self) -> None:
         self.daemon.joined("ann")

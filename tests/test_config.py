@@ -18,6 +18,7 @@ from kschat import settings as config
 from kschat.hooks.vapid import new_key
 from kschat.settings import SETTINGS, Config, ConfigError
 from kschat.settings.setting import Setting, Unfit
+from kschat.tracing import settings as tracing
 
 ROOT = Path(__file__).parent.parent
 SECRET = "a secret of the tests, long enough for HS256"
@@ -136,6 +137,8 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "undelivered_after": ("30", 30.0),
     "undelivered_every": ("60", 60.0),
     "access_log": ("false", False),
+    "otel_endpoint": ("http://localhost:4318", "http://localhost:4318"),
+    "otel_sample": ("0.5", 0.5),
     "log_level": ("warn", "warn"),
     "log_format": ("json", "json"),
     "log_rotate": ("7", 7),
@@ -179,6 +182,38 @@ class ConfigTestCase(SynchronousTestCase):
         sentence = str(self.assertRaises(ConfigError, config.load, argv, environ))
         self.assertNotIn("\n", sentence)
         return sentence
+
+
+class TestTracing(ConfigTestCase):
+    """Spans: where they go, and what is needed for them."""
+
+    def test_a_collector_is_enough(self) -> None:
+        for url in ("http://localhost:4318", "https://otlp.example.org/v1/traces"):
+            found = config.load({"otel_endpoint": url}, KEY)
+            self.assertEqual((found.otel_endpoint, found.otel_sample), (url, 0.01))
+
+    def test_what_cannot_be_used_is_one_sentence(self) -> None:
+        for url, reason in (
+            ("localhost:4318", "is not like http://localhost:4318"),
+            ("http://u:p@localhost:4318", "has a user, a password"),
+            ("http://localhost:4318/?key=7", "keys go into OTEL_EXPORTER_OTLP_HEADERS"),
+        ):
+            self.assertIn(reason, self.refusal({"otel_endpoint": url}, KEY))
+        self.assertIn("is more than 1", self.refusal({"otel_sample": "1.5"}, KEY))
+
+    def test_without_opentelemetry_it_is_said_how_it_is_installed(self) -> None:
+        for needed in ("opentelemetry.nowhere.trace", "nowhere"):
+            self.patch(tracing, "_NEEDED", (needed,))
+            self.assertIn(
+                "needs OpenTelemetry, which is not installed: pip install 'kschat[otel]'",
+                self.refusal({"otel_endpoint": "http://localhost:4318"}, KEY),
+            )
+        config.load({}, KEY)
+
+    def test_spans_are_posted_where_collectors_take_them(self) -> None:
+        for url in ("http://h:4318", "http://h:4318/", "http://h:4318/v1/traces", "http://h:4318/v1/traces/"):
+            self.assertEqual(tracing.traces_url(url), "http://h:4318/v1/traces")
+        self.assertEqual(tracing.traces_url("https://h/otlp"), "https://h/otlp/v1/traces")
 
 
 class TestPush(ConfigTestCase):

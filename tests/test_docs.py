@@ -96,6 +96,7 @@ from kschat.hooks import events as hook_events
 from kschat.hooks import push as hooks_push
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
+from kschat.tracing import otel
 from kschat.wire import jsonp, jsontext
 from kschat.wire import session as wire_session
 from kschat.wire.jsonnumbers import MAX_REWRITTEN
@@ -524,11 +525,15 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         seconds(processes.WATCHDOG),
         seconds(processes.START_PATIENCE),
     ),
+    "spans that wait to be sent, with `otel_endpoint`; of one request; the time for one, with all tries": (
+        f"{many(otel.MAX_WAITING)}; {otel.MAX_SENT}; {seconds(otel.SEND_TIMEOUT)}",
+    ),
     "shutdown of the daemon": (
         f"{seconds(daemon.DRAIN_TIMEOUT)} for what was accepted",
         f"{seconds(service.CLOSE_TIMEOUT)} for connections",
         f"{seconds(daemon.DRAIN_TIMEOUT)} for cursors",
         f"{seconds(daemon.DRAIN_TIMEOUT)} for the store",
+        f"{seconds(daemon.TRACING_TIMEOUT)} for spans",
     ),
 }
 

@@ -8,6 +8,7 @@
 #     system_packages.sh proxies        nginx, haproxy and Apache, for the tests, which start their own
 #     system_packages.sh operations     systemd's tools, logrotate and Prometheus, for the tests of deploy/
 #     system_packages.sh clock          libfaketime, for the tests that set a daemon's clock
+#     system_packages.sh disk           a C compiler, for the library of a slow disk
 #     system_packages.sh readme         Debian's Python and make, from which a test makes a bare machine
 set -u
 
@@ -47,6 +48,9 @@ case "${1:-}" in
         # Its library alone, which lies in a directory of the machine's kind.
         find /usr/lib /usr/lib64 -name libfaketimeMT.so.1 2>/dev/null | grep -q . || wanted="libfaketime"
         ;;
+    disk)
+        command -v cc >/dev/null || wanted="gcc libc6-dev"
+        ;;
     readme)
         # Debian's own, whatever Python runs the tests. On other systems that test is skipped.
         command -v dpkg-query >/dev/null || exit 0
@@ -55,7 +59,7 @@ case "${1:-}" in
         done
         ;;
     *)
-        echo "usage: $0 venv PYTHON | browser | services | proxies | operations | clock | readme" >&2
+        echo "usage: $0 venv PYTHON | browser | services | proxies | operations | clock | disk | readme" >&2
         exit 2
         ;;
 esac

@@ -40,6 +40,11 @@ PEERS: Final[Mapping[str, Peer]] = MappingProxyType(
                 settings=(("store", "redis"), ("amqp", "{rabbitmq}"), ("redis", "{redis}")),
                 load=BROKERED,
             ),
+            Daemon(
+                name="postgresql",
+                settings=(("store", "{postgresql}"), ("amqp", "{rabbitmq}"), ("redis", "{redis}")),
+                load=BROKERED,
+            ),
             Daemon(name="relay", settings=(("store", "none"), ("amqp", "{rabbitmq}")), load=BROKERED),
             Echo(),
         )

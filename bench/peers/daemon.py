@@ -38,8 +38,8 @@ are not off (0), so that their cost is measured."""
 class Daemon:
     """One ``twistd -n kschat`` with these settings; all others keep their defaults.
 
-    A setting's value may hold ``{directory}``, the scratch directory of the run, and ``{rabbitmq}`` and ``{redis}``,
-    the URLs of services, which are then started. ``twistd`` are twistd's own options.
+    A setting's value may hold ``{directory}``, the scratch directory of the run, and ``{rabbitmq}``, ``{redis}`` and
+    ``{postgresql}``, the URLs of services, which are then started. ``twistd`` are twistd's own options.
     """
 
     name: str
@@ -53,7 +53,11 @@ class Daemon:
         return missing(self._needs())
 
     def _needs(self) -> list[str]:
-        return [name for name in ("rabbitmq", "redis") if any(f"{{{name}}}" in value for _, value in self.settings)]
+        return [
+            name
+            for name in ("rabbitmq", "redis", "postgresql")
+            if any(f"{{{name}}}" in value for _, value in self.settings)
+        ]
 
     def start(self, directory: Path, secret: str, services: Services) -> Running:
         """Start the daemon and return when it serves. Raises PeerError."""

@@ -27,6 +27,7 @@ from kschat.api.methods import METHODS, Api, Method
 from kschat.api.openapi import document
 from kschat.api.problems import TRY_AGAIN, ApiError, error_of
 from kschat.log_text import shown
+from kschat.tracing.spans import TRACE_HEADERS, Span, Tracer
 
 #: Requests that are answered at the same time.
 MAX_REQUESTS: Final = 200
@@ -47,14 +48,18 @@ class ApiResource(Resource):
     Args:
         api: what the operations use.
         pages: by the first part of their path.
+        tracer: makes spans of calls; None if there are none.
     """
 
     log = Logger()
     isLeaf = True
 
-    def __init__(self, api: Api, pages: Mapping[bytes, IResource] = MappingProxyType({})) -> None:
+    def __init__(
+        self, api: Api, pages: Mapping[bytes, IResource] = MappingProxyType({}), tracer: Tracer | None = None
+    ) -> None:
         super().__init__()
         self._api = api
+        self._tracer = tracer
         self._pages = pages
         # When a key's use of a polled operation was logged: by both names. What is too old to matter is not kept.
         self._logged: dict[tuple[str, str], float] = {}
@@ -93,6 +98,14 @@ class ApiResource(Resource):
         if key is None:
             request.setHeader(b"www-authenticate", b"Bearer")
             raise ApiError("unauthorized", "Give a key: Authorization: Bearer KEY.")
+        span = None if self._tracer is None else self._tracer.serve(f"api {method.name}", _trace_of(request))
+        try:
+            self._call(request, key, method, span)
+        except ApiError as error:
+            _end(span, error)
+            raise
+
+    def _call(self, request: Request, key: ApiKey, method: Method, span: Span | None) -> None:
         if not key.may(method.scope):
             self._audit(key, method, None, "not-allowed")
             raise ApiError("not-allowed", f"The key lacks the scope {method.scope}.")
@@ -111,8 +124,8 @@ class ApiResource(Resource):
         done.addCallbacks(
             self._done,
             self._failed,
-            callbackArgs=(request, key, method, body),
-            errbackArgs=(request, key, method, body),
+            callbackArgs=(request, key, method, body, span),
+            errbackArgs=(request, key, method, body, span),
         )
         done.addBoth(self._ended).addErrback(self._not_answered)
 
@@ -126,16 +139,20 @@ class ApiResource(Resource):
         request.setHeader(b"content-type", b"application/json")
         return self._document
 
-    def _done(self, answer: Any, request: Request, key: ApiKey, method: Method, body: Any) -> None:
+    def _done(self, answer: Any, request: Request, key: ApiKey, method: Method, body: Any, span: Span | None) -> None:
         self._audit(key, method, body, "done")
+        _end(span)
         _write(request, HTTPStatus.OK, b"application/json", msgspec.json.encode(answer))
 
-    def _failed(self, failure: Failure, request: Request, key: ApiKey, method: Method, body: Any) -> None:
+    def _failed(
+        self, failure: Failure, request: Request, key: ApiKey, method: Method, body: Any, span: Span | None
+    ) -> None:
         error = error_of(failure)
         if error is None:
             self.log.failure("an operation of the API failed: {operation}", failure, operation=method.name)
             error = ApiError("internal", "The daemon's log has the reason.")
         self._audit(key, method, body, error.name)
+        _end(span, error)
         self._refuse(request, error)
 
     def _ended(self, result: Any) -> Any:
@@ -178,6 +195,19 @@ def _named(target: str | list[str]) -> str:
     if isinstance(target, str):
         return target
     return target[0] if len(target) == 1 else f"{target[0]} and {len(target) - 1} more"
+
+
+def _trace_of(request: Request) -> dict[str, str]:
+    """What a request says of the trace that it is a part of."""
+    found = {name: request.getHeader(name.encode()) for name in TRACE_HEADERS}
+    return {name: value.decode("latin-1") for name, value in found.items() if value is not None}
+
+
+def _end(span: Span | None, error: ApiError | None = None) -> None:
+    if span is not None and error is not None:
+        span.end(status=error.problem.status, error=error.name)
+    elif span is not None:
+        span.end(status=HTTPStatus.OK)
 
 
 def _method(uri: bytes) -> Method | None:

@@ -350,6 +350,7 @@ class DaemonCounts(_Answer, frozen=True, kw_only=True):
     batch in each step of the pipeline (``store``, ``route``). ``queues``: what waits there now, by the name of its
     metric. ``refusals``: what else was refused, by kind: sockets (``denied``), what exceeded a rate (``limited``) or
     another bound (``full``), and HTTP requests for a session (``rejected``, by Engine.IO's code); each by reason.
+    ``lags``: seconds that each service takes to answer, or has not answered.
     """
 
     name: str
@@ -364,6 +365,7 @@ class DaemonCounts(_Answer, frozen=True, kw_only=True):
     latency: dict[str, Histogram]
     queues: dict[str, int]
     refusals: dict[str, dict[str, int]]
+    lags: dict[str, float] = {}
 
 
 class Counts(_Answer, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@
 - ``generations``  generations of offsets, of stores that may come back with less
 - ``rounds``   rounds of upkeep in a store, in small steps
 - ``reconnect``  keeps a connection to a server and reconnects when it is lost
+- ``lag``      how far behind a service is
 - ``ticker``   a periodic call that survives exceptions
 - ``jwks``     the keys of tokens, from a URL
 - ``age``      the age of messages whose ids run ahead of the clock

@@ -194,6 +194,7 @@ class DaemonStatus(msgspec.Struct, frozen=True, array_like=True, gc=False):
         latency: how long messages and batches took, by the name of the step.
         queues: what waits there now, by the name of its metric.
         refusals: what else was refused, by its name in ``Counters`` and its reason.
+        lags: by how many seconds each service is behind, by its name.
     """
 
     name: str
@@ -208,6 +209,7 @@ class DaemonStatus(msgspec.Struct, frozen=True, array_like=True, gc=False):
     latency: dict[str, Buckets]
     queues: dict[str, int] = {}
     refusals: dict[str, dict[str, int]] = {}
+    lags: dict[str, float] = {}
 
 
 class StatusRequest(msgspec.Struct, frozen=True, array_like=True, tag="y", gc=False):

@@ -483,6 +483,17 @@ class IRouter(Interface):
         """
 
 
+class IMeasured(Interface):
+    """A store, a router or a bus that can be behind: it asks something else than this process."""
+
+    lag = Attribute(
+        "A float: seconds that the last probe took, or that one has been unanswered, if that is longer. A probe takes "
+        "the path of the batches (of a bus: of what it publishes and hears) and is sent about once a second. None "
+        "before the first one, and while it is not up."
+    )
+    measures = Attribute("A mapping of floats: what else it measures, by the name of the metric without ``kschat_``.")
+
+
 class Decision(msgspec.Struct, frozen=True, gc=False):
     """Whether a user may do something.
 

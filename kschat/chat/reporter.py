@@ -38,6 +38,7 @@ class Reporter:
         self._connections: Callable[[], int] = lambda: 0
         self._services: Callable[[], Mapping[str, bool | None]] = dict
         self._queues: Callable[[], Mapping[str, int]] = dict
+        self._lags: Callable[[], Mapping[str, float]] = dict
 
     def shows(
         self,
@@ -45,11 +46,13 @@ class Reporter:
         connections: Callable[[], int],
         services: Callable[[], Mapping[str, bool | None]],
         queues: Callable[[], Mapping[str, int]],
+        lags: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """Add what the chat does not know: TCP connections, services (None for one that is not used), and queues."""
+        """Add what the chat does not know: TCP connections, services (None for one that is not used), queues, lags."""
         self._connections = connections
         self._services = services
         self._queues = queues
+        self._lags = lags
 
     def status(self) -> DaemonStatus:
         """The status now."""
@@ -72,4 +75,5 @@ class Reporter:
             refusals={
                 kind: {str(reason): count for reason, count in getattr(counters, kind).items()} for kind in REFUSALS
             },
+            lags=dict(self._lags()),
         )

@@ -142,8 +142,9 @@ _COMMANDS: Final = (
         "status",
         "Show how the daemons are: sockets, rates, latency, services.",
         "Shows on one screen how all daemons are: users, sockets, messages a second, p50 and p99 of the time until "
-        "messages are acknowledged, services, and refusals. Rates and latency are those of the time between two looks; "
-        "where no message came between them, latency is that since the daemons' start.",
+        "messages are acknowledged, which service takes longest to answer (`lag`), services, and refusals. Rates and "
+        "latency are those of the time between two looks; where no message came between them, latency is that since "
+        "the daemons' start.",
         own=(
             Option(name="interval", short="i", value="SECONDS", text="Time between the two looks.", default="1"),
             Option(name="watch", short="w", text="Show it again and again, until Ctrl-C."),

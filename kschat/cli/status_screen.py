@@ -21,7 +21,7 @@ def screen(before: Counts, now: Counts, seconds: float, wall: float) -> list[str
         wall: the time of day.
     """
     earlier = {one.name: one for one in before.daemons}
-    rows = [("daemon", "version", "up", "connections", "sockets", "users", "sent/s", "p50", "p99", "services")]
+    rows = [("daemon", "version", "up", "connections", "sockets", "users", "sent/s", "p50", "p99", "lag", "services")]
     for one in now.daemons:
         then = earlier.get(one.name)
         p50, p99 = (_quantile(one, then, part) for part in (0.5, 0.99))
@@ -37,6 +37,7 @@ def screen(before: Counts, now: Counts, seconds: float, wall: float) -> list[str
                 f"{_rate(one, then, 'sent', seconds):,.1f}",
                 p50,
                 p99,
+                _lag(one),
                 f"{', '.join(down)} down" if down else "ok",
             )
         )
@@ -74,6 +75,14 @@ def _quantile(now: DaemonCounts, then: DaemonCounts | None, part: float) -> str:
     ]
     known = [one for one in found if one is not None]
     return f"{sum(known) * 1000:.1f} ms" if known else "-"
+
+
+def _lag(now: DaemonCounts) -> str:
+    """The service that is furthest behind, and by how much."""
+    if not now.lags:
+        return "-"
+    seconds, name = max((seconds, name) for name, seconds in now.lags.items())
+    return f"{name} {seconds * 1000:,.1f} ms"
 
 
 def quantile(now: Histogram, then: Histogram | None, part: float) -> float | None:

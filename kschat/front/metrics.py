@@ -93,6 +93,7 @@ LABELLED: Final = (
     ("rejected", "kschat_handshakes_rejected", "code", "HTTP requests for a session that were refused, by code."),
     ("router_events", "kschat_router_state_changes", "state", "Of the router: up, down, cancelled."),
     ("waits", "kschat_redis_waits", "result", "Writes whose copies were waited for: enough, too_few, unanswered."),
+    ("spans", "kschat_spans", "result", "Spans of OpenTelemetry: ended; exported, or failed to be."),
     ("bus_events", "kschat_bus_state_changes", "state", "Of the bus: up, down."),
     ("hook_events", "kschat_hook_events", "type", "Events that were made for hooks."),
     (
@@ -159,6 +160,7 @@ KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
     "router_events": tuple(event.name.lower() for event in RouterEvent),
     "bus_events": tuple(event.name.lower() for event in BusEvent),
     "waits": ("enough", "too_few", "unanswered"),
+    "spans": ("ended", "exported", "failed"),
     "hook_dropped": ("full", "age", "log", "joins", "marks", "refused"),
 }
 
@@ -186,6 +188,12 @@ HISTOGRAMS: Final = (
     ("turn_seconds", "kschat_turn_seconds", "", "Time of the reactor's turns, in which everybody else waits."),
 )
 
+#: Of ``IMeasured.measures``: the metric without its ``kschat_``, what it is.
+MEASURES: Final = (
+    ("router_queue_messages", "Messages in this daemon's queue at RabbitMQ that were not sent to it yet."),
+    ("redis_replica_lag_bytes", "Bytes of Redis's data that the replicas of redis_wait have not confirmed."),
+)
+
 
 class DaemonCollector(Collector):
     """Reads the figures of one daemon when they are asked for.
@@ -195,6 +203,8 @@ class DaemonCollector(Collector):
         gauges: what there is now, by the metric's name without its ``kschat_``.
         parts: whether each part can be used; None for a part that the daemon does not have, which has no figure.
         routing: what the router counts.
+        lags: by how many seconds each part is behind, if that is known.
+        measures: what parts measure beside it: see ``MEASURES``.
     """
 
     def __init__(
@@ -204,11 +214,15 @@ class DaemonCollector(Collector):
         gauges: Callable[[], Mapping[str, tuple[str, float]]],
         parts: Callable[[], Mapping[str, bool | None]],
         routing: Callable[[], Mapping[str, int]],
+        lags: Callable[[], Mapping[str, float]] = dict,
+        measures: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._counters = counters
         self._gauges = gauges
         self._parts = parts
         self._routing = routing
+        self._lags = lags
+        self._measures = measures
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, in no order that matters."""
@@ -239,6 +253,16 @@ class DaemonCollector(Collector):
             if usable is not None:
                 up.add_metric([part], float(usable))
         yield up
+        lag = GaugeMetricFamily(
+            "kschat_lag_seconds", "How long a part takes to answer, or has not answered.", labels=["part"]
+        )
+        for part, seconds in self._lags().items():
+            lag.add_metric([part], seconds)
+        yield lag
+        measures = self._measures()
+        for name, text in MEASURES:
+            if name in measures:
+                yield GaugeMetricFamily(f"kschat_{name}", text, value=measures[name])
         build = GaugeMetricFamily(
             "kschat_build_info", "The version of kschat; the value is always 1.", labels=["version"]
         )

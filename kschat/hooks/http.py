@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from kschat import __version__, http_client
 from kschat.chat.clocks import WallClock
 from kschat.hooks.signing import Signer
 from kschat.http_answers import HttpAnswer
 from kschat.http_client import HttpClient
+from kschat.tracing.spans import Span, Tracer
 
 #: How a URL of a hook looks.
 EXAMPLE: Final = "https://app.example.org/chat-hook"
@@ -41,6 +44,14 @@ def payload(type_: str, at: float, data: object) -> bytes:
     return _encode(_Payload(type_, timestamp, data))
 
 
+def _ended(result: HttpAnswer | Failure, span: Span) -> Any:
+    if isinstance(result, Failure):
+        span.end(error=getattr(result.value, "kind", type(result.value).__name__))
+    else:
+        span.end(status=result.status, error=str(result.status) if result.status >= 400 else "")
+    return result
+
+
 def check_url(url: str) -> None:
     """That a hook may have a URL. Raises ValueError; the text ends a sentence that begins with the URL."""
     http_client.check_url(url, EXAMPLE)
@@ -58,6 +69,8 @@ class HookClient:
         connections: that are kept, to be used again.
         max_body: bytes of the body of an answer.
         ca: file with the certificates that the server's is trusted by; empty for the system's.
+        tracer: makes spans of requests, which then say so to the server; None if there are none.
+        name: of those spans.
 
     Attributes:
         timeout: see above; it may change.
@@ -77,8 +90,13 @@ class HookClient:
         connections: int,
         max_body: int,
         ca: str = "",
+        tracer: Tracer | None = None,
+        name: str = "hook",
     ) -> None:
         self._url = url
+        self._host = urlsplit(url).hostname or ""
+        self._tracer = tracer
+        self._name = name
         self._signer = signer
         self._wall = wall
         self.timeout = timeout
@@ -100,9 +118,13 @@ class HookClient:
             The answer, whatever its status. Fails with HttpFault, or CancelledError after ``stop``.
         """
         headers = {**_HEADERS, **self._signer.headers(id, int(self._wall()), body)}
-        return self._client.request(
+        span = None if self._tracer is None else self._tracer.call(self._name, self._host)
+        if span is not None:
+            headers |= {name.encode(): value.encode() for name, value in span.headers().items()}
+        answered = self._client.request(
             b"POST", self._url, headers, body, timeout=self.timeout if timeout is None else timeout
         )
+        return answered if span is None else answered.addBoth(_ended, span)
 
     def stop(self) -> Deferred[Any]:
         """Cancel all requests, and close all connections."""

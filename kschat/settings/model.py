@@ -844,6 +844,23 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = 1000
     access_log: Annotated[bool, About("Log every HTTP request, without its token.", live=True)] = True
 
+    otel_endpoint: Annotated[
+        str,
+        About(
+            "URL of a collector of OpenTelemetry (OTLP over HTTP), such as `http://localhost:4318`, to which spans are "
+            "sent: see [traces](operations.md#traces). Needs `pip install 'kschat[otel]'`. Empty: there are no spans."
+        ),
+    ] = ""
+    otel_sample: Annotated[
+        float,
+        About(
+            "The part of batches, hook requests and API calls that spans are made of; an API call whose caller says "
+            "(`traceparent`) is decided by the caller.",
+            "",
+            0,
+            1,
+        ),
+    ] = 0.01
     log_level: Annotated[
         str,
         About(

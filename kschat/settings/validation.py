@@ -22,6 +22,7 @@ from kschat.settings.given import DEFAULTS, ConfigError, Given, reason_of
 from kschat.settings.keyfiles import KEYS, read_keys, usable_algorithms
 from kschat.settings.model import ENDPOINTS, Config
 from kschat.settings.setting import Setting
+from kschat.tracing.settings import check_endpoint, is_installed
 
 PEER_URL = re.compile(r"http://(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]{1,100}):(?P<port>\d{1,5})/?", re.ASCII)
 
@@ -73,6 +74,19 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
     _check_api(config, fault)
     _check_hooks(config, backends, fault)
     _check_push(config, backends, fault)
+    _check_tracing(config, fault)
+
+
+def _check_tracing(config: Config, fault: Callable[[str, str], ConfigError]) -> None:
+    """That spans have a place to go to, and that what makes them is installed."""
+    if not config.otel_endpoint:
+        return
+    try:
+        check_endpoint(config.otel_endpoint)
+    except ValueError as error:
+        raise fault("otel_endpoint", str(error)) from None
+    if not is_installed():
+        raise fault("otel_endpoint", "needs OpenTelemetry, which is not installed: pip install 'kschat[otel]'")
 
 
 def _check_push(config: Config, backends: Backends, fault: Callable[[str, str], ConfigError]) -> None:

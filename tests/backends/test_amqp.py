@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from socket import create_server
 from typing import Any
@@ -18,18 +18,20 @@ from twisted.internet.error import ConnectingCancelledError
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
+from zope.interface.verify import verifyObject
 
 from kschat.backends.amqp import AddressError, AmqpRouter, Settings, connection, queues
 from kschat.backends.amqp.connection import AT_ONCE
 from kschat.backends.amqp.queues import DaemonQueue, SocketQueues
 from kschat.backends.amqp.router import LARGE
-from kschat.chat.interfaces import IRouter, RouterEvent, RouterListener, RouterUnavailable, Stored
+from kschat.chat.interfaces import IMeasured, IRouter, RouterEvent, RouterListener, RouterUnavailable, Stored
+from kschat.front.metrics import MEASURES
 from tests.contracts import router as contract
 from tests.contracts.made import message, stored
 from tests.contracts.router import Arrivals
 from tests.support.launch import free_ports
 from tests.support.rabbitmq import RabbitMQ, shared_rabbitmq
-from tests.support.waiting import real_reactor
+from tests.support.waiting import real_reactor, repeated_until
 
 _numbers = count(1)
 
@@ -770,6 +772,68 @@ class BrokenTests(AmqpTestCase):
         self.broker.kill()
         await self.soon(down)
         await self.soon(router.stop())
+
+
+class LagTests(AmqpTestCase):
+    """How far behind RabbitMQ is."""
+
+    async def until(self, true: Callable[[], bool], what: str) -> None:
+        """Wait for something that nothing tells of."""
+
+        async def look() -> bool:
+            await _turn()
+            return true()
+
+        await repeated_until(look, bool, what)
+
+    async def test_answers_and_the_depth_of_the_queue_are_told(self) -> None:
+        router, _ = await self.started()
+        verifyObject(IMeasured, router)
+        await self.until(lambda: router.measures == {"router_queue_messages": 0}, "an answer")
+        self.assertGreaterEqual(router.lag or 0, 0)
+        self.assertIn("router_queue_messages", dict(MEASURES))
+        assert router._session is not None
+        queues: Any = router._session._queues
+        # A queue that nobody reads.
+        other = await router._session.link.channel()
+        declared = await other.queue_declare("", exclusive=True)
+        queues._queue = declared.method.queue
+        for _ in range(3):
+            other.basic_publish("", queues._queue, b"x")
+        await self.until(lambda: router.measures == {"router_queue_messages": 3}, "the depth")
+
+    async def test_a_queue_that_is_not_there_ends_no_connection(self) -> None:
+        router, _ = await self.started()
+        assert router._session is not None
+        queues: Any = router._session._queues
+        name, queues._queue = queues._queue, "kschat-not-there"
+        measuring: Any = router._session._measuring
+        measuring.look()
+        await self.until(lambda: not measuring.lag.waits, "an answer")
+        self.assertEqual(router.measures, {})
+        queues._queue = name
+        await self.until(lambda: router.measures == {"router_queue_messages": 0}, "the depth")
+        self.assertEqual(router.figures["connections"], 1)
+
+    async def test_with_a_queue_for_each_socket_there_is_a_lag_and_no_depth(self) -> None:
+        router, _ = await self.started(queue="connection")
+        assert router._session is not None
+        measuring: Any = router._session._measuring
+        measuring.look()
+        await self.until(lambda: not measuring.lag.waits, "an answer")
+        self.assertIsNotNone(router.lag)
+        self.assertEqual(router.measures, {})
+
+    async def test_a_publish_without_a_confirm_counts_as_well(self) -> None:
+        router, _ = await self.started()
+        assert router._session is not None and router._session._publisher is not None
+        answered = router.publish(stored("ben"))
+        publisher: Any = router._session._publisher
+        number, (began, *rest) = next(iter(publisher._waiting.items()))
+        publisher._waiting[number] = (began - 7, *rest)
+        self.assertGreaterEqual(router.lag or 0, 7)
+        await self.soon(answered)
+        self.assertLess(router.lag or 0, 7)
 
 
 class SeveralTests(AmqpTestCase):

@@ -18,6 +18,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.protocols.portforward import ProxyFactory, ProxyServer
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
 from kschat.backends.generations import GENERATION
 from kschat.backends.postgresql import kind
@@ -29,7 +30,7 @@ from kschat.backends.postgresql.schema_versions import Schema
 from kschat.backends.postgresql.session import Session
 from kschat.backends.postgresql.settings import Settings
 from kschat.backends.postgresql.store import PostgresqlStore
-from kschat.chat.interfaces import Entry, IStore, Stored, StoreUnavailable
+from kschat.chat.interfaces import Entry, IMeasured, IStore, Stored, StoreUnavailable
 from kschat.chat.message import Error, Message
 from kschat.settings import load
 from kschat.settings.table import describe
@@ -453,6 +454,25 @@ class HangingTests(FailureTestCase):
             await self.up(store)
             await store.append(to("ben"))
             await store.stop()
+
+
+class LagTests(FailureTestCase):
+    """How far behind PostgreSQL is."""
+
+    async def test_the_connection_that_writes_is_timed(self) -> None:
+        store = await self.store(await shared_postgresql())
+        verifyObject(IMeasured, store)
+        await self.until(lambda: not store._lag.waits and store.lag is not None, "an answer")
+        freed = threading.Event()
+        busy = store._work(lambda session: freed.wait(60))
+        await self.until(lambda: (store.lag or 0) > 0.3, "the lag")
+        freed.set()
+        await busy
+        await self.until(lambda: not store._lag.waits, "the answer")
+        self.assertGreater(store.lag or 0, 0.3)
+        assert store._client.connection is not None
+        store._client.connection.abort("the test says so")
+        await self.until(lambda: store.lag is None, "the loss")
 
 
 class WarningTests(SynchronousTestCase):

@@ -85,7 +85,7 @@ class LedgerTests(SynchronousTestCase):
         self.got("ben.0", 1)
         self.ledger.changes("ann.0", 1, "mid1", "edited")
         self.ledger.changed("ann.0", 1, "mid1", 6)
-        self.assertEqual({"odd events": 1}, self.wrong())
+        self.assertEqual({"changes refused": 1}, self.wrong())
 
     def test_a_message_may_come_before_its_ack(self) -> None:
         self.ledger.sent("ann.0", 1, "ben")

@@ -16,10 +16,12 @@ class OptionsTests(SynchronousTestCase):
             parse(["--memory", "--kills", "1"])
 
     def test_a_cluster_has_fewer_faults_and_each_run_its_own_options(self) -> None:
-        self.assertEqual(("cluster", 30), (parse(["--cluster"]).mode, parse(["--cluster"]).faults))
+        self.assertEqual(("cluster", 36), (parse(["--cluster"]).mode, parse(["--cluster"]).faults))
         self.assertEqual(("alone", "daemon"), (parse(["--alone"]).mode, parse([]).mode))
         self.assertEqual(("failover", 20), (parse(["--failover"]).mode, parse(["--failover"]).faults))
         self.assertEqual((1, 0), (parse(["--failover"]).wait, parse(["--failover", "--wait", "0"]).wait))
+        self.assertEqual(("postgresql", 20), (parse(["--postgresql"]).mode, parse(["--postgresql"]).faults))
+        self.assertEqual(0, parse(["--postgresql", "--wait", "0"]).wait)
         self.assertEqual("brokers", parse(["--brokers"]).mode)
         for wrong in (
             ["--cluster", "--memory"],
@@ -28,6 +30,7 @@ class OptionsTests(SynchronousTestCase):
             ["--failover", "--alone"],
             ["--brokers", "--faults", "3"],
             ["--brokers", "--wait", "0"],
+            ["--postgresql", "--failover"],
             ["--cluster", "--from"],
         ):
             with self.assertRaises(SystemExit):

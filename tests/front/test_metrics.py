@@ -15,7 +15,7 @@ from twisted.web.test.requesthelper import DummyRequest
 
 from kschat.chat.hub import LIVE_SECONDS
 from kschat.counters import SECONDS, SHOWN_SECONDS
-from kschat.front.metrics import COUNTS, HISTOGRAMS, KEPT, LABELLED, PAIRED, DaemonCollector, Metrics
+from kschat.front.metrics import COUNTS, HISTOGRAMS, KEPT, LABELLED, MEASURES, PAIRED, DaemonCollector, Metrics
 from tests.chat.house import House
 from tests.contracts.made import message
 
@@ -34,6 +34,8 @@ class MetricsTests(SynchronousTestCase):
             gauges=lambda: {"sockets": ("Sockets in the chat.", self.house.hub.sockets)},
             parts=lambda: {"store": self.up},
             routing=lambda: self.house.hub.routing,
+            lags=lambda: {"store": 0.25},
+            measures=lambda: {name: 7.0 for name, _ in MEASURES},
         )
         self.resource = Metrics(collector, self.house.clock)
 
@@ -62,7 +64,7 @@ class MetricsTests(SynchronousTestCase):
                 values = [str(code) for code in range(6)] if row[1] == "0 to 5" else row[1].split(", ")
                 self.assertEqual({key[1] for key in told if key[0] == f"{name}_total"}, set(values), name)
                 found += 1
-        self.assertEqual(found, 16)
+        self.assertEqual(found, 17)
 
     def test_what_was_counted_is_told(self) -> None:
         ann, _ = self.house.guest("ann"), self.house.guest("ben")
@@ -151,6 +153,15 @@ class MetricsTests(SynchronousTestCase):
         self.up = False
         self.house.clock.advance(KEPT)
         self.assertEqual(self.samples()["kschat_up", "store"], 0)
+
+    def test_how_far_parts_are_behind_is_told_where_it_is_known(self) -> None:
+        told = self.samples()
+        self.assertEqual(told["kschat_lag_seconds", "store"], 0.25)
+        self.assertNotIn(("kschat_lag_seconds", "bus"), told)
+        self.assertEqual({told[f"kschat_{name}",] for name, _ in MEASURES}, {7})
+        collector = DaemonCollector(self.counters, gauges=dict, parts=dict, routing=dict)
+        self.resource = Metrics(collector, self.house.clock)
+        self.assertFalse({name for name, *_ in self.samples()} & {f"kschat_{name}" for name, _ in MEASURES})
 
     def test_the_process_is_told_of_as_well(self) -> None:
         self.assertGreater(self.samples()["process_resident_memory_bytes",], 0)

@@ -9,11 +9,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from tests.support.launch import free_port
 from tests.support.needs import require_postgresql
@@ -33,19 +35,31 @@ class PostgreSQL:
     Args:
         config: further lines of ``postgresql.conf``.
         primary: the server that it is a standby of.
+        upstream: see below.
+        environ: variables of its environment, beside ours.
 
     Attributes:
+        upstream: the port of 127.0.0.1 by which it follows a primary; 0 for the primary's own.
         port: where it listens.
         directory: its data are below it, and its ``log`` over all its lives.
     """
 
-    def __init__(self, config: str = "", primary: PostgreSQL | None = None) -> None:
+    def __init__(
+        self,
+        config: str = "",
+        primary: PostgreSQL | None = None,
+        *,
+        upstream: int = 0,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._programs = require_postgresql()
         self.directory = Path(tempfile.mkdtemp(prefix="kschat-postgresql-"))
         self.data = self.directory / "data"
         self.port = free_port()
         self.config = config
         self._primary = primary
+        self.upstream = upstream
+        self._environment = {**os.environ, **environ}
         self._process: subprocess.Popen[bytes] | None = None
         self._log = self.directory / "log"
         self._logged = 0
@@ -62,25 +76,50 @@ class PostgreSQL:
 
     async def start(self) -> None:
         """Start it with the same data as before; it serves when this returns."""
+        self.spawn()
+        for _ in range(PATIENCE * 50):
+            if self.serves():
+                return
+            await deferLater(real_reactor(), 0.02)
+        raise AssertionError(f"PostgreSQL does not serve: {self._said()[-2000:]!r}")
+
+    def spawn(self) -> None:
+        """Start it, and do not wait until it serves."""
         if not self.data.exists():
             self._create()
         with self._log.open("ab") as output:
             self._logged = self._log.stat().st_size
             self._process = self._started([self._programs / "postgres", "-D", self.data], output)
-        said = b""
-        for _ in range(PATIENCE * 50):
-            said = self._log.read_bytes()[self._logged :]
-            if SERVES in said:
-                return
-            if self._process.poll() is not None:
-                break
-            await deferLater(real_reactor(), 0.02)
-        raise AssertionError(f"PostgreSQL does not serve: {said[-2000:]!r}")
+
+    def serves(self) -> bool:
+        """Whether it serves. Raises AssertionError: it has ended."""
+        said = self._said()
+        if SERVES in said:
+            return True
+        if self._process is None or self._process.poll() is not None:
+            raise AssertionError(f"PostgreSQL does not serve: {said[-2000:]!r}")
+        return False
+
+    def _said(self) -> bytes:
+        """What it has logged in this life."""
+        return self._log.read_bytes()[self._logged :]
+
+    def log_lines(self) -> Iterator[str]:
+        """The lines of its log, over all its lives."""
+        with self._log.open(errors="replace") as file:
+            for line in file:
+                yield line.rstrip("\n")
+
+    @property
+    def pid(self) -> int:
+        """The first of its processes."""
+        assert self._process is not None
+        return self._process.pid
 
     def _create(self) -> None:
         if self._primary is not None:
-            source = f"host=127.0.0.1 port={self._primary.port} user=postgres application_name=standby"
-            self._run(["pg_basebackup", "-D", self.data, "-d", source, "-R", "-c", "fast", "--no-sync"])
+            source = self._primary.superuser("postgres")
+            self._run(["pg_basebackup", "-D", self.data, "-d", source, "-c", "fast", "--no-sync"])
         else:
             self._run(
                 ["initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"]
@@ -89,15 +128,39 @@ class PostgreSQL:
                 "host all postgres 127.0.0.1/32 trust\nhost replication postgres 127.0.0.1/32 trust\n"
                 "host all all 127.0.0.1/32 scram-sha-256\n"
             )
+        self._configure()
+        if self._primary is None:
+            # In single-user mode, before it serves: whoever connects finds the database.
+            statements = b"CREATE USER kschat PASSWORD 'secret';\nCREATE DATABASE kschat OWNER kschat;\n"
+            # No standby is there yet that a commit could wait for.
+            alone = ["-c", "synchronous_standby_names="]
+            self._run(["postgres", "--single", *alone, "-D", self.data, "postgres"], statements)
+
+    def _configure(self) -> None:
+        """Write its own settings, behind those of another server."""
         with (self.data / "postgresql.conf").open("a") as file:
             file.write(
                 f"\nlisten_addresses = '127.0.0.1'\nport = {self.port}\nunix_socket_directories = ''\n"
                 f"shared_buffers = 32MB\nmax_connections = 60\nautovacuum_naptime = 5min\n{self.config}\n"
             )
-        if self._primary is None:
-            # In single-user mode, before it serves: whoever connects finds the database.
-            statements = b"CREATE USER kschat PASSWORD 'secret';\nCREATE DATABASE kschat OWNER kschat;\n"
-            self._run(["postgres", "--single", "-D", self.data, "postgres"], statements)
+        if self._primary is not None:
+            with (self.data / "postgresql.auto.conf").open("a") as file:
+                port = self.upstream or self._primary.port
+                file.write(f"primary_conninfo = 'host=127.0.0.1 port={port} user=postgres application_name=standby'\n")
+            (self.data / "standby.signal").touch()
+
+    async def follow(self, primary: PostgreSQL) -> None:
+        """Make this server, which has ended, a standby of another that has taken its place; what only it had goes.
+
+        ``start`` starts it as one.
+        """
+        # A server that was just promoted is on the old timeline for pg_rewind until its first checkpoint.
+        primary.do("CHECKPOINT", "postgres")
+        self._primary = primary
+        source = primary.superuser("postgres")
+        command: list[str | Path] = ["pg_rewind", "-D", self.data, f"--source-server={source}", "--no-sync"]
+        await deferToThread(self._run, command)
+        self._configure()
 
     def _run(self, command: Sequence[str | Path], given: bytes = b"") -> None:
         program = [str(self._programs / command[0]), *map(str, command[1:])]
@@ -108,6 +171,7 @@ class PostgreSQL:
             timeout=PATIENCE,
             check=False,
             cwd=self.directory,
+            env=self._environment,
             user=self._user,
         )
         if done.returncode:
@@ -121,6 +185,7 @@ class PostgreSQL:
             stdout=output,
             stderr=output,
             cwd=self.directory,
+            env=self._environment,
             user=self._user,
             start_new_session=True,
         )
@@ -164,7 +229,7 @@ class PostgreSQL:
 
     async def promote(self) -> None:
         """A standby becomes the primary; it may be written to when this returns."""
-        self._run(["pg_ctl", "promote", "-D", self.data, "-w"])
+        await deferToThread(self._run, ["pg_ctl", "promote", "-D", self.data, "-w"])
 
     def do(self, statement: str, database: str = "kschat") -> list[tuple[Any, ...]]:
         """Ask it something as the superuser, and wait for the answer. Raises psycopg.Error."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import hiredis
@@ -34,6 +36,7 @@ class Redis:
     Args:
         config: further lines of ``redis.conf``.
         sentinel: whether it is a Sentinel, and no store.
+        environ: variables of its environment, beside ours.
 
     Attributes:
         port: where it listens.
@@ -41,12 +44,15 @@ class Redis:
         directory: its data, and its ``log`` over all its lives.
     """
 
-    def __init__(self, config: str = "", sentinel: bool = False) -> None:
+    def __init__(
+        self, config: str = "", sentinel: bool = False, *, environ: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._server = require_redis()
         self.directory = Path(tempfile.mkdtemp(prefix="kschat-redis-"))
         self.port, self.tls_port = free_ports(2)
         self.config = config
         self._sentinel = sentinel
+        self._environment = {**os.environ, **environ}
         self._process: subprocess.Popen[bytes] | None = None
         self._log = self.directory / "log"
         self._logged = 0
@@ -80,6 +86,7 @@ class Redis:
             self._logged = self._log.stat().st_size
             self._process = subprocess.Popen(
                 [self._server, str(path), *mode],
+                env=self._environment,
                 stdout=output,
                 stderr=output,
                 cwd=self.directory,

@@ -6,6 +6,7 @@
 - ``publish_plan`` groups the messages of a batch into publishes and chooses their routing keys
 - ``codec``       encodes batches, and the tutorial's messages, as bytes
 - ``compat``      uses of private parts of pika
+- ``measuring``   how far RabbitMQ is behind
 - ``protocol``    one connection: pika's protocol with its faults fixed
 - ``publisher``   publisher confirms and returned messages
 - ``queues``      bindings and incoming messages

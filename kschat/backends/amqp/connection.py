@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from kschat.backends.amqp.compat import answered, plain_channel
 from kschat.backends.amqp.keys import Keys
+from kschat.backends.amqp.measuring import Measuring
 from kschat.backends.amqp.neighbours import Card, Neighbours
 from kschat.backends.amqp.protocol import AmqpProtocol, why
 from kschat.backends.amqp.publisher import Publisher
@@ -70,6 +71,7 @@ class AmqpConnection:
         self._channel: Any = None
         self._queues: DaemonQueue | SocketQueues | None = None
         self._publisher: Publisher | None = None
+        self._measuring: Measuring | None = None
         self._binding: set[Deferred[None]] = set()
         # Bindings that RabbitMQ has not answered, whether anybody still waits for them or not.
         self._unbound = 0
@@ -82,6 +84,19 @@ class AmqpConnection:
     def up(self) -> bool:
         """Whether messages are carried."""
         return self._publisher is not None and not self._blocked
+
+    @property
+    def lag(self) -> float | None:
+        """See ``IMeasured``: also for how long the oldest publish has not been confirmed."""
+        if self._measuring is None or self._publisher is None:
+            return None
+        oldest, measured = self._publisher.oldest, self._measuring.lag.seconds
+        return measured if oldest is None else max(measured or 0.0, self._clock.seconds() - oldest)
+
+    @property
+    def depth(self) -> int | None:
+        """Messages in the daemon's queue that RabbitMQ has not sent yet; None if unknown."""
+        return None if self._measuring is None else self._measuring.depth
 
     @property
     def returned(self) -> int:
@@ -123,6 +138,7 @@ class AmqpConnection:
         channel.connection.add_on_connection_blocked_callback(lambda *_: self._block())
         channel.connection.add_on_connection_unblocked_callback(lambda *_: self._unblock())
         self._publisher = publisher
+        self._measuring = Measuring(link, lambda: queues.name, self._clock)
         self._heard = self._clock.seconds()
 
     async def _look_around(self) -> None:
@@ -174,6 +190,8 @@ class AmqpConnection:
         publisher, queues = self._publisher, self._queues
         if publisher is None or queues is None or self._short:
             return
+        if self._measuring is not None:
+            self._measuring.look()
         now = self._clock.seconds()
         waits = [since for since in (publisher.waits, queues.waits, self._asked) if since is not None]
         if not waits:

@@ -57,6 +57,11 @@ class Publisher:
         """Since when a publish waits and none was confirmed; None where none waits."""
         return max(self._heard, next(iter(self._waiting.values()))[0]) if self._waiting else None
 
+    @property
+    def oldest(self) -> float | None:
+        """When the oldest publish was sent that is not confirmed; None where there is none."""
+        return next(iter(self._waiting.values()))[0] if self._waiting else None
+
     def publish(
         self, key: str, headers: Mapping[str, Any], content_type: str, body: bytes, mandatory: bool = True
     ) -> Deferred[bool]:

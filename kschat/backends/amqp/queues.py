@@ -142,6 +142,11 @@ class DaemonQueue(_Queues):
         """Since when RabbitMQ has something to do; None where it has nothing."""
         return self._sent
 
+    @property
+    def name(self) -> str:
+        """The queue's name; "" while there is none."""
+        return self._queue
+
     async def open(self) -> None:
         """Make the queue, and begin to consume."""
         declared = await self._channel.queue_declare("", exclusive=True, auto_delete=True)
@@ -256,6 +261,11 @@ class SocketQueues(_Queues):
     def waits(self) -> float | None:
         """Since when RabbitMQ has something to do, and has done nothing; None where it has nothing."""
         return max(self._answered, next(iter(self._began.values()))) if self._began else None
+
+    @property
+    def name(self) -> str:
+        """There is no queue of the daemon."""
+        return ""
 
     async def open(self) -> None:
         """Each socket will have its own."""

@@ -24,7 +24,7 @@ from kschat.backends.amqp.settings import Settings
 from kschat.backends.reconnect import ReconnectingClient, RetryPolicy
 from kschat.backends.ticker import Ticker
 from kschat.chat.clocks import WallClock, milliseconds
-from kschat.chat.interfaces import IRouter, RouterEvent, RouterListener, RouterUnavailable, Stored
+from kschat.chat.interfaces import IMeasured, IRouter, RouterEvent, RouterListener, RouterUnavailable, Stored
 from kschat.chat.mids import Mids
 from kschat.outage_log import OutageLog
 from kschat.repeated_log import RepeatedLog
@@ -36,7 +36,7 @@ LARGE: Final = 16_384
 LOOK: Final = 1.0
 
 
-@implementer(IRouter)
+@implementer(IRouter, IMeasured)
 class AmqpRouter:
     """Carries messages by RabbitMQ.
 
@@ -90,6 +90,17 @@ class AmqpRouter:
     @property
     def up(self) -> bool:
         return self._session is not None and self._session.up
+
+    @property
+    def lag(self) -> float | None:
+        """See ``IMeasured``."""
+        return self._session.lag if self._session is not None and self._session.up else None
+
+    @property
+    def measures(self) -> Mapping[str, float]:
+        """See ``IMeasured``: the depth of the daemon's queue, if it has one."""
+        depth = self._session.depth if self._session is not None and self._session.up else None
+        return {} if depth is None else {"router_queue_messages": depth}
 
     @property
     def figures(self) -> Mapping[str, int]:

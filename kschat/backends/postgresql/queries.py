@@ -68,13 +68,16 @@ MINE: Final = (
     "JOIN participants p ON p.user_id = u.id AND p.conversation = c.id WHERE c.id = conversation_of(%(user)s, %(peer)s)"
 )
 
+#: (With OFFSET each message is looked up by its key. The planner would else go through all of a conversation that it
+#: takes for a short one.)
 HISTORY: Final = (
     "WITH k AS MATERIALIZED (SELECT id, row_number() OVER (ORDER BY id DESC) AS n, "
     "sum(size) OVER (ORDER BY id DESC) AS size, count(*) OVER () AS found "
     "FROM (SELECT id, size FROM messages WHERE conversation = %(talk)s AND id < %(before)s AND total > %(gone)s "
     "ORDER BY id DESC LIMIT %(limit)s + 1) AS newest) "
-    f"SELECT k.found, m.place, {COLUMNS} FROM k JOIN messages m ON m.conversation = %(talk)s AND m.id = k.id {NAMED} "
-    f"WHERE k.n <= %(limit)s AND (k.size <= {PAGE_BYTES} OR k.n = 1) ORDER BY m.id DESC"
+    f"SELECT k.found, m.place, {COLUMNS} FROM k CROSS JOIN LATERAL "
+    "(SELECT * FROM messages WHERE conversation = %(talk)s AND id = k.id OFFSET 0) AS m "
+    f"{NAMED} WHERE k.n <= %(limit)s AND (k.size <= {PAGE_BYTES} OR k.n = 1) ORDER BY m.id DESC"
 )
 
 PEER: Final = (
@@ -82,18 +85,26 @@ PEER: Final = (
     "WHERE u.name = %s"
 )
 
-#: The newest conversations of a user, before one. Of each, all is counted in two rows.
+#: The newest conversations of a user, before one. Of each, all is counted in two rows. Of two users one is the user,
+#: and so only the other's name is read; of a room, the sender's.
 CONVERSATIONS: Final = (
-    "WITH mine AS MATERIALIZED (SELECT p.user_id, c.id, c.newest, c.tail, c.room AS name_of_room, c.one, c.other, "
+    "WITH mine AS MATERIALIZED (SELECT p.user_id, c.id, c.newest, c.tail, c.room AS name_of_room, "
+    "CASE WHEN c.room IS NULL THEN CASE c.one WHEN p.user_id THEN c.other ELSE c.one END END AS peer, "
     "c.total - p.own - greatest(p.read_count, c.gone - p.own_gone) AS unread "
     "FROM participants p JOIN conversations c ON c.id = p.conversation "
-    "WHERE p.user_id = (SELECT id FROM users WHERE name = %s) AND c.newest > 0 "
-    "AND (c.newest, c.tail) < (%s, %s::bytea) AND c.total > c.gone ORDER BY c.newest DESC, c.tail DESC LIMIT %s) "
-    "SELECT coalesce(mine.name_of_room, peer.name), mine.unread, m.line IS NOT NULL, "
-    + COLUMNS.replace("m.msg", "coalesce(m.line, m.msg)").replace("m.attachments", "NULL::bytea")
-    + f" FROM mine JOIN messages m ON m.conversation = mine.id AND m.id = mine.newest {NAMED} "
-    "LEFT JOIN users peer ON peer.id = CASE mine.one WHEN mine.user_id THEN mine.other ELSE mine.one END "
-    "ORDER BY m.id DESC, m.suffix DESC"
+    "WHERE p.user_id = (SELECT id FROM users WHERE name = %(user)s) AND c.newest > 0 "
+    "AND (c.newest, c.tail) < (%(number)s, %(tail)s::bytea) AND c.total > c.gone "
+    "ORDER BY c.newest DESC, c.tail DESC LIMIT %(limit)s), "
+    "named AS (SELECT mine.user_id, mine.newest, mine.tail, mine.peer, mine.unread, m.sender, m.line, m.msg, m.ids, "
+    "m.extra, m.time, m.cid, coalesce(mine.name_of_room, peer.name) AS peer_name, "
+    "CASE WHEN m.sender = mine.user_id THEN %(user)s::bytea ELSE coalesce(s.name, peer.name) END AS sender_name "
+    "FROM mine JOIN messages m ON m.conversation = mine.id AND m.id = mine.newest "
+    "LEFT JOIN users peer ON peer.id = mine.peer "
+    "LEFT JOIN users s ON s.id = CASE WHEN mine.peer IS NULL THEN nullif(m.sender, mine.user_id) END) "
+    "SELECT peer_name, unread, line IS NOT NULL, newest, tail, sender_name, "
+    "CASE WHEN peer IS NULL OR sender = user_id THEN peer_name ELSE %(user)s::bytea END, "
+    "ids, extra, coalesce(line, msg), time, cid, NULL::bytea FROM named "
+    "WHERE peer_name IS NOT NULL AND sender_name IS NOT NULL ORDER BY newest DESC, tail DESC"
 )
 
 #: A message in any conversation of a user.
@@ -209,7 +220,8 @@ def conversations(connection: Connection, user: str, limit: int, before: str | N
             return []
         number, tail = parsed, suffix_of(before).encode()
     found = []
-    for peer, unread, cut, *row in _rows(connection, CONVERSATIONS, (user.encode(), number, tail, limit)):
+    asked = {"user": user.encode(), "number": number, "tail": tail, "limit": limit}
+    for peer, unread, cut, *row in _rows(connection, CONVERSATIONS, asked):
         found.append(Conversation(peer.decode(), message_of(row), max(0, min(unread, MAX_UNREAD)), cut))
     return found
 

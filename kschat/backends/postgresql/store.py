@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -13,6 +14,7 @@ from twisted.logger import Logger, LogLevel
 from zope.interface import implementer
 
 from kschat.backends.generations import generation_of
+from kschat.backends.lag import Lag
 from kschat.backends.postgresql import erasure, outbox, queries, updates
 from kschat.backends.postgresql.address import places
 from kschat.backends.postgresql.faults import why
@@ -33,6 +35,7 @@ from kschat.chat.interfaces import (
     BlockListFull,
     Blocks,
     Conversation,
+    IMeasured,
     InboxPage,
     InboxState,
     IStore,
@@ -72,7 +75,7 @@ _JOIN: Final = "SELECT join_room(%(room)s, %(user)s, %(most)s, %(most_rooms)s)"
 MAX_PRUNED: Final = 1000
 
 
-@implementer(IStore)
+@implementer(IStore, IMeasured)
 class PostgresqlStore:
     """Keeps messages in PostgreSQL, for any number of daemons.
 
@@ -87,6 +90,7 @@ class PostgresqlStore:
 
     log = Logger()
     keeps = True
+    measures: Mapping[str, float] = MappingProxyType({})
 
     def __init__(self, settings: Settings, reactor: Any, wall: WallClock = time.time) -> None:
         #: See ``IStore``: "" until PostgreSQL was connected.
@@ -125,7 +129,7 @@ class PostgresqlStore:
         self._preparing: tuple[Session, Callable[[], object]] | None = None
         # What the server's clock says more than this one, in seconds.
         self._ahead = 0.0
-        self._checking = False
+        self._lag = Lag(reactor)
         self._searched = -SEARCH_INTERVAL
         self._searching = False
         # The session that the search waits for, and since when.
@@ -134,6 +138,11 @@ class PostgresqlStore:
     @property
     def up(self) -> bool:
         return self._client.connection is not None
+
+    @property
+    def lag(self) -> float | None:
+        """See ``IMeasured``."""
+        return self._lag.seconds
 
     def attach(self, listener: StoreListener) -> None:
         self._listener = listener
@@ -383,6 +392,7 @@ class PostgresqlStore:
             self._listener.reconnected()
 
     def on_down(self, connection: Link) -> None:
+        self._lag.lost()
         for pool in self._pools:
             pool.lose(connection.why)
         self._down(f"PostgreSQL at {connection.session.place.name} is lost", connection.why)
@@ -416,13 +426,13 @@ class PostgresqlStore:
     def _check(self) -> None:
         """Ask whether the tables are still the same: also where nobody writes, a server that is gone is noticed."""
         link = self._client.connection
-        if link is None or self._checking or not self._running:
+        if link is None or self._lag.waits or not self._running:
             return
-        self._checking = True
+        began = self._lag.ask()
 
         def checked(result: Any) -> None:
             # (Of a failure the writer thread tells, if the connection has ended by it.)
-            self._checking = False
+            self._lag.answered(began)
             if isinstance(result, str) and result != self.epoch:
                 link.abort("its data is gone, or was replaced")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, succeed
@@ -13,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kschat.backends.lag import Lag
 from kschat.backends.rounds import rest
 from kschat.backends.sqlite.database import FileIdentity, SchemaVersions, Settings
 from kschat.backends.sqlite.outbox import SqliteOutbox
@@ -26,6 +28,7 @@ from kschat.chat.interfaces import (
     NO_BOUND,
     Blocks,
     Conversation,
+    IMeasured,
     InboxPage,
     InboxState,
     IStore,
@@ -58,7 +61,7 @@ MAX_STEP: Final = 0.02
 CHECK_EVERY: Final = 1.0
 
 
-@implementer(IStore)
+@implementer(IStore, IMeasured)
 class SqliteStore:
     """Keeps messages in an SQLite file.
 
@@ -72,6 +75,7 @@ class SqliteStore:
 
     log = Logger()
     keeps = True
+    measures: Mapping[str, float] = MappingProxyType({})
 
     def __init__(
         self,
@@ -107,6 +111,7 @@ class SqliteStore:
         self._outages = OutageLog(self.log, name=settings.path)
         # Of reading: never over, since nothing tells when it is.
         self._reading_outages = OutageLog(self.log, name=settings.path)
+        self._lag = Lag(clock)
         self._tidy_at = 0.0
         self._running = False
         self._open = False
@@ -115,6 +120,11 @@ class SqliteStore:
     @property
     def up(self) -> bool:
         return self._open
+
+    @property
+    def lag(self) -> float | None:
+        """See ``IMeasured``."""
+        return self._lag.seconds
 
     def attach(self, listener: StoreListener) -> None:
         """See ``IStore``. It stays the same for as long as it runs."""
@@ -290,6 +300,7 @@ class SqliteStore:
 
     def lost(self, why: str) -> None:
         self._open = False
+        self._lag.lost()
         self._outages.down("the store {name} is not available: {reason}", why)
         self._set_timer(self._retry)
         self._retry = min(2 * self._retry, LAST_RETRY)
@@ -307,12 +318,20 @@ class SqliteStore:
             self._outages.up()
             self.log.info("the store {path} is available again", path=self._settings.path)
         self._retry = FIRST_RETRY
+        self._probe()
         self._writer.check()
         now = self._clock.seconds()
         if now >= self._tidy_at:
             self._tidy_at = now + TIDY_EVERY
             self._writer.tidy(self._wall())
         self._set_timer(CHECK_EVERY)
+
+    def _probe(self) -> None:
+        """Time the writer's queue: a batch that comes now waits as long."""
+        if not self._lag.waits:
+            asked = self._lag.ask()
+            # If the file fails meanwhile, ``lost`` has been called by then.
+            self._writer.between(lambda _: None).addBoth(lambda _: self._lag.answered(asked))
 
     def _set_timer(self, seconds: float | None) -> None:
         if self._timer is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kschat.backends.lag import Lag
 from kschat.backends.redis.bus.heartbeat import Heartbeat
 from kschat.backends.redis.bus.outbox import Outbox
 from kschat.backends.redis.bus.presence_registry import MAX_CALL_USERS, PresenceRegistry
@@ -22,9 +24,11 @@ from kschat.backends.redis.client.connection import Connection, RedisUnavailable
 from kschat.backends.redis.client.faults import why
 from kschat.backends.redis.client.redis_client import RedisClient
 from kschat.backends.redis.client.settings import Settings
+from kschat.backends.ticker import Ticker
 from kschat.chat.bus import BusEvent, BusListener, IBus, Wants
 from kschat.chat.clocks import WallClock
 from kschat.chat.cluster_commands import ClusterCommand, packed, unpacked
+from kschat.chat.interfaces import IMeasured
 from kschat.counters import Counters
 from kschat.outage_log import OutageLog
 
@@ -34,6 +38,9 @@ MAX_IN_FLIGHT: Final = 8
 #: Questions that wait to be told. Each is of a socket that connects.
 MAX_ASKS: Final = 10_000
 
+#: Seconds between two probes of the way from this daemon to Redis and back.
+PROBE_INTERVAL: Final = 1.0
+
 #: Bytes of what says whose commands they are.
 ORIGIN: Final = 8
 
@@ -41,12 +48,12 @@ ORIGIN: Final = 8
 ECHO: Final = bytes(ORIGIN)
 
 
-@implementer(IBus)
+@implementer(IBus, IMeasured)
 class RedisBus:
     """What daemons tell each other. Two connections: one publishes and keeps the registry, one listens.
 
     Channels, after the prefix and ``:r:``: ``u:USER`` for a user's sockets, which each daemon listens to that has
-    one; ``all``; and those of ``presence_registry``.
+    one; ``all``; ``t:ORIGIN``, by which this daemon times itself; and those of ``presence_registry``.
 
     Args:
         publish: the Redis to publish to, which keeps the registry as well.
@@ -58,6 +65,7 @@ class RedisBus:
     """
 
     log = Logger()
+    measures: Mapping[str, float] = MappingProxyType({})
 
     def __init__(
         self,
@@ -76,6 +84,7 @@ class RedisBus:
         self._presence = self._prefix + b"p:"
         self._all = self._prefix + b"all"
         self._wants = self._prefix + b"w"
+        self._probes = self._prefix + b"t:" + self._origin.hex().encode()
         self._listener: BusListener | None = None
         outages = OutageLog(self.log, name="the bus")
         self._subscriptions = Subscriptions(subscribe, reactor, outages, self._arrived, self._turned)
@@ -97,7 +106,9 @@ class RedisBus:
         self._in_flight = 0
         self._turn_set = False
         self._is_up = False
-        for channel in (self._all, self._wants):
+        self._lag = Lag(reactor)
+        self._look = Ticker(reactor, PROBE_INTERVAL, self._probe, "the lag of the bus could not be measured")
+        for channel in (self._all, self._wants, self._probes):
             self._subscriptions.add(channel)
 
     # IBus.
@@ -106,17 +117,24 @@ class RedisBus:
     def up(self) -> bool:
         return self._is_up
 
+    @property
+    def lag(self) -> float | None:
+        """See ``IMeasured``: from publishing to hearing."""
+        return self._lag.seconds
+
     def attach(self, listener: BusListener) -> None:
         self._listener = listener
 
     def start(self) -> None:
         self._subscriptions.start()
         self._client.start()
+        self._look.start()
 
     def stop(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._look.stop()
         if self._client.up and self._registry.ready:
             try:
                 await self._tell()
@@ -207,6 +225,11 @@ class RedisBus:
         here = self._registry.users
         return {user: True if user in here else known for user, known in found.items()}
 
+    def _probe(self) -> None:
+        if self._is_up:
+            # It is one of the numbers that ``_lag`` has given, and so finds its way back as it is.
+            self._client.do("PUBLISH", self._probes, repr(self._lag.ask())).addErrback(self._not_told)
+
     # Notifier.
 
     def _put(self, channels: Sequence[bytes], command: ClusterCommand, origin: bytes, *, for_all: bool = False) -> None:
@@ -276,6 +299,8 @@ class RedisBus:
                 online = body[:1] == b"1"
                 seen = None if online else int(float(body[1:]))
                 self._listener.on_presence(channel[len(self._presence) :].decode(), online, seen)
+            elif channel == self._probes:
+                self._lag.answered(float(body))
             elif channel == self._all:
                 self._hear(None, body)
             elif channel == self._wants:
@@ -313,6 +338,7 @@ class RedisBus:
         is_up = self._client.up and self._subscriptions.up
         if is_up is not self._is_up:
             self._is_up = is_up
+            self._lag.lost()
             if self._listener is not None:
                 self._listener.on_bus_event(BusEvent.UP if is_up else BusEvent.DOWN)
 

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from kschat.backends.lag import Lag
 from kschat.backends.redis.client.connection import Connection, RedisUnavailable, ResponseError
 from kschat.backends.redis.client.faults import is_forbidden, said
 from kschat.backends.redis.client.probe import enough_follow
@@ -56,6 +57,7 @@ class StoreClient:
 
     Attributes:
         epoch: of the data; "" until Redis was connected.
+        lag: of the connection that writes.
         queue: what writes, in order.
         last: the last number that is known to have been given, in milliseconds and a count.
 
@@ -85,6 +87,9 @@ class StoreClient:
         self._reads = RedisClient(settings, reactor, outages, prepare=self._prepare_reading, turned=self._reads_turned)
         self._copies = Copies(settings, counters) if settings.wait else None
         self._asks_disks = settings.wait_disk
+        self.lag = Lag(reactor)
+        # Bytes of what the replicas that are waited for have not said that they have; None if nobody knows.
+        self._replicas_lack: int | None = None
         # Who waits until the replicas have what was read, and is not asked for yet; and whether somebody is.
         self._unproved: list[Deferred[None]] = []
         self._proving = False
@@ -106,6 +111,11 @@ class StoreClient:
     def up(self) -> bool:
         """Whether Redis is there, and takes writes."""
         return self._writes.up and self._reads.up
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """See ``IMeasured``."""
+        return {} if self._replicas_lack is None else {"redis_replica_lag_bytes": self._replicas_lack}
 
     def start(self) -> None:
         """Begin; Redis is waited for."""
@@ -235,6 +245,8 @@ class StoreClient:
 
     def _turned(self, up: bool) -> None:
         if not up:
+            self.lag.lost()
+            self._replicas_lack = None
             self.queue.down()
 
     async def _hello(self, connection: Connection) -> None:
@@ -302,8 +314,11 @@ class StoreClient:
     def _look_after(self) -> None:
         if self._writes.up:
             looked = self._writes.do("HMGET", f"{self.prefix}g", "epoch", "generation", "ms", "seq")
+            looked.addBoth(self._answered, self.lag.ask())
             looked.addCallback(self._looked)
             looked.addErrback(self._not_looked)
+            if self._copies is not None:
+                self._writes.do("ROLE").addCallback(self._compared, self._copies).addErrback(self._not_looked)
             # Also where nothing is appended: its clock may be set, and then all that is written would be too late.
             self._writes.do("TIME").addCallback(self._timed).addErrback(self._not_looked)
 
@@ -314,6 +329,14 @@ class StoreClient:
             self.lost()
         else:
             self._generation, self.last = max(int(generation or 0), self._generation), number
+
+    def _answered(self, found: Any, asked: float) -> Any:
+        if not isinstance(found, Failure) or found.check(ResponseError) is not None:
+            self.lag.answered(asked)
+        return found
+
+    def _compared(self, role: list[Any], copies: Copies) -> None:
+        self._replicas_lack = copies.lacking(role)
 
     def _timed(self, time: list[bytes]) -> None:
         seconds, microseconds = time

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from kschat.backends.redis.client.settings import Settings
 from kschat.counters import Counters
 
@@ -37,6 +40,23 @@ class Copies:
     def in_memory(self) -> tuple[str | int, ...]:
         """What Redis is asked for data that only have to survive a failover."""
         return "WAIT", self.wanted, self._milliseconds
+
+    def lacking(self, role: Sequence[Any]) -> int | None:
+        """Bytes of Redis's data that the replicas have not confirmed that are waited for: of the last one of them.
+
+        Args:
+            role: Redis's answer to ``ROLE``. A replica that is missing there has nothing. Each reports what it has once
+                a second or so, and after each ``WAIT``.
+
+        Returns:
+            None where the answer is not a master's.
+        """
+        if role[0] != b"master":
+            return None
+        offset = int(role[1])
+        confirmed = sorted((int(replica[2]) for replica in role[2]), reverse=True)
+        last = confirmed[self.wanted - 1] if len(confirmed) >= self.wanted else 0
+        return max(offset - last, 0)
 
     def missing(self, answer: int | list[int], what: str = "what was written") -> str:
         """Why an answer is not enough, in words; "" where it is.

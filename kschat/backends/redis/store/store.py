@@ -37,7 +37,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock, FirstError, gatherResults, succeed
@@ -82,6 +82,7 @@ from kschat.chat.interfaces import (
     Blocks,
     Conversation,
     Entry,
+    IMeasured,
     InboxPage,
     InboxState,
     IStore,
@@ -119,7 +120,7 @@ MAX_TRIES: Final = 20
 MAX_CANDIDATES: Final = 1500
 
 
-@implementer(IStore)
+@implementer(IStore, IMeasured)
 class RedisStore:
     """Keeps messages in Redis, for any number of daemons.
 
@@ -173,6 +174,16 @@ class RedisStore:
     @property
     def up(self) -> bool:
         return self._client.up
+
+    @property
+    def lag(self) -> float | None:
+        """See ``IMeasured``."""
+        return self._client.lag.seconds
+
+    @property
+    def measures(self) -> Mapping[str, float]:
+        """See ``IMeasured``: with ``redis_wait``, what the replicas lack."""
+        return self._client.measures
 
     def attach(self, listener: StoreListener) -> None:
         self._listener = listener
