@@ -17,6 +17,9 @@ MAX_HEAD: Final = 32_768
 #: Digits of a length, beyond which an answer is too large in any case.
 MAX_DIGITS: Final = 16
 
+#: Chunks of an answer: each is some work, also if it has a byte.
+MAX_CHUNKS: Final = 2000
+
 #: Why there is no answer: the label of a metric.
 Kind: TypeAlias = Literal["timeout", "unreachable", "tls", "too_large", "broken"]
 
@@ -80,7 +83,7 @@ class AnswerReader:
         self._chunked = False
         self._chunk: Literal["length", "data", "end", "trailer"] = "length"
         self._parts: list[bytes] = []
-        self._size = 0
+        self._size = self._chunks = 0
 
     def feed(self, data: bytes) -> None:
         """Bytes came. Raises HttpFault: the answer is not to be had, and the connection of no use."""
@@ -207,6 +210,9 @@ class AnswerReader:
         length = int(digits[: MAX_DIGITS + 1] or b"0", 16)
         if self._size + length > self._most:
             raise self._too_large()
+        self._chunks += 1
+        if self._chunks > MAX_CHUNKS:
+            raise HttpFault("too_large", f"the answer has more than {MAX_CHUNKS} chunks")
         self._rest = length
         self._chunk = "data" if length else "trailer"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.http_answers import MAX_HEAD, AnswerReader, HttpAnswer, HttpFault
+from kschat.http_answers import MAX_CHUNKS, MAX_HEAD, AnswerReader, HttpAnswer, HttpFault
 
 MOST = 1000
 
@@ -125,6 +125,18 @@ class AnswerTests(SynchronousTestCase):
             for step in (0, 100):
                 fault = self.assertRaises(HttpFault, read, data, step)
                 self.assertEqual("too_large", fault.kind, data[:80])
+
+    def test_there_are_so_many_chunks_and_no_more(self) -> None:
+        chunks = b"1\r\nx\r\n" * (MAX_CHUNKS - 1)
+        for more, kind in ((b"", ""), (b"1\r\nx\r\n", "too_large")):
+            reader = AnswerReader(MAX_CHUNKS)
+            try:
+                reader.feed(CHUNKED + chunks + more + b"0\r\n\r\n")
+            except HttpFault as fault:
+                self.assertEqual(kind, fault.kind)
+            else:
+                assert reader.answer is not None
+                self.assertEqual((MAX_CHUNKS - 1, ""), (len(reader.answer.body), kind))
 
     def test_a_body_of_exactly_the_bound_is_read(self) -> None:
         body = b"x" * MOST

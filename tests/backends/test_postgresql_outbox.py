@@ -19,7 +19,7 @@ class OutboxTests(PostgresqlTestCase):
     async def hooked(self, **changes: Any) -> tuple[Any, Any]:
         """A store, and its outbox."""
         self.server = await shared_postgresql()
-        store = await self.store(self.server, hooks=True, **changes)
+        store: Any = await self.store(self.server, hooks=True, **changes)
         self.assertTrue(await store.outbox.acquire("me", 60))
         return store, store.outbox
 
