@@ -4,7 +4,7 @@ A server that is slow, endless, or not an HTTP server costs what it was allowed,
 bounded in all (look-up of the name and TLS included), and so are the bytes of an answer, its head among them, where
 they arrive. An answer is taken as it is: it is not inflated, and a redirection is not followed.
 
-Twisted's ``Agent`` takes four to five times as long for a request: with hooks, clients of the daemon waited for that.
+Twisted's ``Agent`` takes twice as long for a request: with hooks, clients of the daemon waited for that.
 """
 
 from __future__ import annotations
