@@ -7,12 +7,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Where npm's packages are: the clients of the tests, and the tutorial's server.
 NODE := $(patsubst %/package-lock.json,%,$(wildcard tests/node/package-lock.json bench/peers/node/package-lock.json))
-CODE := kschat tests tools attack chaos fuzz examples $(if $(wildcard bench/*.py),bench)
+CODE := kschat tests tools attack chaos soak fuzz examples $(if $(wildcard bench/*.py),bench)
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
 .PHONY: run test unit lint types format docs pictures site bench bench-page bench-admin bench-postgresql bench-hooks chaos rolling \
-	attack differential fuzz conformance compatibility dist audit lock clean
+	soak attack differential fuzz conformance compatibility dist audit lock clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
@@ -86,9 +86,14 @@ endif
 
 # Three daemons behind haproxy, restarted one by one under 300 clients of all versions: who was refused, who was away for how
 # long, and how many connected in a second. A minute or two. ROLLING=--from restarts from the release before to this version,
-# ROLLING="--from main~20" from another one.
+# ROLLING="--from main~20" from another one, ROLLING="--from PATH" from the source in a directory.
 rolling: $(VENV)/.dev system-packages node
 	$(BIN)/python -m chaos --rolling $(ROLLING)
+
+# 5,000 clients that come, go, poll and sleep, for MINUTES (20), and whether anything grows meanwhile: memory, open files, timers,
+# what is stored. SOAK=--cluster is of two daemons on RabbitMQ and Redis; SOAK=--write puts picture and figures into docs/.
+soak: $(VENV)/.dev system-packages
+	$(BIN)/python -m soak --minutes $(or $(MINUTES),20) $(SOAK)
 
 # Attacks on daemons of the loopback beside a healthy pair, more than half an hour; ROW="connections tls-" plays the rows whose names
 # begin with one of these.

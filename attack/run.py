@@ -98,8 +98,7 @@ class _Play:
             daemon = self._spawn("measured_daemon", str(self._figures), *arguments, stdout=out.fileno())
         try:
             deadline = time.monotonic() + _START
-            serving = SERVING.replace(b"http:", b"https:") if self._row.tls else SERVING
-            while serving not in self._log.read_bytes():
+            while SERVING not in self._log.read_bytes():
                 if daemon.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(self._log.read_text(errors="replace")[-2000:])
                 time.sleep(0.02)

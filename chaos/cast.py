@@ -51,6 +51,11 @@ class Actor(msgspec.Struct, frozen=True):
         """Whether it receives edits and deletions, and so must show the texts of the store in the end."""
         return "updates" in self.asks
 
+    @property
+    def kind(self) -> str:
+        """Its version and its transport, for people."""
+        return f"version {self.version}, {' and '.join(self.transports) or 'polling with an upgrade'}"
+
     def client_options(self, token: str) -> dict[str, Any]:
         """What the library is given."""
         said = {"token": token, **self.asks}

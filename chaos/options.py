@@ -80,7 +80,8 @@ def parse(arguments: Sequence[str]) -> Options:
         nargs="?",
         const=PREVIOUS,
         default="",
-        help="restart from this version (a tag or commit; without a value: the release before) to this one",
+        help="restart from this version (a tag, a commit, or a directory with its source; without a value: the release "
+        "before) to this one",
     )
     add(
         "--wait",

@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.internet.task import deferLater
 
+from bench.stats import percentile
 from chaos import report
 from chaos.cast import make_crowd
 from chaos.cluster_run import ClusterRun
@@ -73,7 +74,8 @@ class Away:
 
     Attributes:
         began: when the clients began to connect.
-        longest: the longest time in seconds, and the client.
+        times: of each time that a client was away, the seconds.
+        longest: the longest of them, and the client.
         over: a line for each time longer than ``MOST_AWAY``.
         errors: a line for each failed attempt to connect.
     """
@@ -82,6 +84,7 @@ class Away:
         self._seconds = seconds
         self.began = seconds()
         self._since: dict[str, float] = {}
+        self.times: list[float] = []
         self.longest = (0.0, "")
         self.over: list[str] = []
         self.errors: list[str] = []
@@ -96,6 +99,7 @@ class Away:
             self.errors.append(f"{now - self.began:6.1f} s, {name}: {rest[0]}")
         elif kind == "open" and name in self._since:
             away = now - self._since.pop(name)
+            self.times.append(away)
             self.longest = max(self.longest, (away, name))
             if away > MOST_AWAY:
                 self.over.append(f"{now - self.began:6.1f} s, {name}: away for {away:.1f} s")
@@ -166,7 +170,12 @@ async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> l
     wrong["clients away for more than 5 s"] = len(away.over)
     wrong["attempts to connect that failed"] = len(away.errors)
     wrong["joins in a second beyond the bound"] = max(0, one.joins - MOST_JOINS)
-    say(f"longest without a connection: {away.longest[0]:.2f} s ({away.longest[1]})")
+    times = sorted(away.times) or [0.0]
+    shares = ", ".join(f"{share} % within {percentile(times, share / 100):.2f} s" for share in (50, 90, 99))
+    say(f"{len(away.times)} times a client had no connection; back were {shares}")
+    longest, name = away.longest
+    who = next((f"{name}, {one.kind}" for one in one.ledger.actors if one.name == name), "nobody")
+    say(f"longest without a connection: {longest:.2f} s ({who}); {MOST_AWAY:g} s are allowed")
     say(f"most joins at one daemon in a second: {one.joins} (it lets {HANDSHAKES} sessions begin)")
     for text in (*away.errors[: report.MOST], *away.over[: report.MOST]):
         say(f"  {text}")

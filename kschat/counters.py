@@ -23,6 +23,9 @@ SHOWN_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 TURN_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 MESSAGES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
+#: Levels of the log whose lines are counted, by Twisted's names.
+COUNTED_LEVELS: Final = ("warn", "error", "critical")
+
 
 class Histogram:
     """Counts values by their size, in buckets that never change. An observation costs a third of a microsecond.
@@ -63,6 +66,7 @@ class Counters:
         batches: batches that went through the pipeline.
         refused: failed sends, by ER code.
         denied: sockets that were not let in, by reason.
+        logged: lines of the log, by level: warn, error, critical.
         limited: what was refused, or not passed on, since a limit of a rate was exceeded, by limit.
         blocked: messages that were not kept, because their recipients block their senders.
         revoked: sockets that were disconnected because their tokens were revoked.
@@ -128,6 +132,7 @@ class Counters:
         "ingested",
         "key_fetches",
         "limited",
+        "logged",
         "message_seconds",
         "not_ingested",
         "pushes",
@@ -177,6 +182,7 @@ class Counters:
         self.refused: Counter[int] = Counter()
         self.denied: Counter[str] = Counter()
         self.limited: Counter[str] = Counter()
+        self.logged: Counter[str] = Counter()
         self.updates: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
         self.key_fetches: Counter[str] = Counter()

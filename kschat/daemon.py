@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from kschat.chat.application import Chat
 from kschat.chat.interfaces import IRouter
+from kschat.counters import Counters
 from kschat.front.drain import Drain
 from kschat.front.polling import LAST_WORDS_TIMEOUT
 from kschat.front.service import CLOSE_TIMEOUT, FrontService, bounded_step
@@ -114,6 +115,11 @@ class Daemon(MultiService):
             None, (self._tracing, self._keys, self._store, *self._hooks, self._router, self._bus, front)
         ):
             child.setServiceParent(self)
+
+    @property
+    def counters(self) -> Counters:
+        """What the daemon counts."""
+        return self._chat.context.counters
 
     def status(self) -> str:
         """The state of the daemon in one line, for the service manager."""

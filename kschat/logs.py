@@ -9,14 +9,26 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from string import Formatter
 from typing import Any, Final, Protocol
 
 import msgspec
-from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, formatEventAsClassicLogText
+from twisted.application.service import Service
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogPublisher,
+    formatEvent,
+    formatEventAsClassicLogText,
+    globalLogPublisher,
+)
 from zope.interface import implementer
+
+from kschat.counters import COUNTED_LEVELS
 
 #: The levels of ``log_level``. A line of a lower one is not written.
 LEVELS: Final = ("debug", "info", "warn", "error")
@@ -153,6 +165,36 @@ class DaemonLog:
         if isinstance(self._output, LogFile):
             return self._output.rotate()
         return "the log goes to the standard output, which has no file to rotate"
+
+
+@implementer(ILogObserver)
+class LogCount(Service):
+    """Counts lines by their level, whether they are written or not.
+
+    Args:
+        logged: the counts, of the levels in ``COUNTED_LEVELS``.
+        publisher: what tells of them.
+    """
+
+    def __init__(self, logged: Counter[str], publisher: LogPublisher = globalLogPublisher) -> None:
+        self._logged = logged
+        self._publisher = publisher
+
+    def startService(self) -> None:
+        """Begin to count."""
+        super().startService()
+        self._publisher.addObserver(self)
+
+    def stopService(self) -> None:
+        """Count no more."""
+        super().stopService()
+        self._publisher.removeObserver(self)
+
+    def __call__(self, event: LogEvent) -> None:
+        """See ``ILogObserver``."""
+        level = event.get("log_level")
+        if level is not None and level.name in COUNTED_LEVELS:
+            self._logged[level.name] += 1
 
 
 def as_text(event: LogEvent) -> str | None:

@@ -51,7 +51,7 @@ from kschat.front.compat_twisted import bound_events, watch_turns
 from kschat.front.descriptors import LEAST, connections_within, raise_limit
 from kschat.front.endpoints import server_endpoint, tls_of
 from kschat.front.engine import EngineSettings
-from kschat.front.metrics import DaemonCollector, Metrics
+from kschat.front.metrics import DaemonCollector, Metrics, process_gauges
 from kschat.front.monotonic import use_monotonic_clock
 from kschat.front.page import DemoTokens, PageResource, TemplateError
 from kschat.front.port import ListeningService
@@ -72,7 +72,7 @@ from kschat.hooks.push_client import PushClient, PushSettings
 from kschat.hooks.signing import Signer, read_secrets
 from kschat.hooks.vapid import Vapid, VapidKey
 from kschat.hooks.webhook import Webhook
-from kschat.logs import DaemonLog, make_log
+from kschat.logs import DaemonLog, LogCount, make_log
 from kschat.notify import NotifyService, manager_of, watchdog_seconds
 from kschat.process import CleanExit, DemoNotice, ReloadSignal, RotateSignal, StartNotice, Whole, options_of
 from kschat.rates import AddressLimits, RateSettings
@@ -179,6 +179,8 @@ def makeService(options: Options) -> IService:
         StartNotice(
             "log_format and log_level are not used: twistd was given another log (--syslog, --logger)"
         ).setServiceParent(whole)
+    # Before the notices, which it counts.
+    LogCount(service.counters.logged).setServiceParent(whole)
     if notice:
         sys.stderr.write(f"kschat: {notice}\n")
         StartNotice(notice).setServiceParent(whole)
@@ -863,7 +865,7 @@ def _make_ops(
     chat.context.reporter.shows(connections=lambda: front.connections.open, services=parts, queues=queues, lags=lags)
     collector = DaemonCollector(
         chat.context.counters,
-        gauges=gauges,
+        gauges=lambda: {**gauges(), **process_gauges(reactor, front.timers)},
         parts=parts,
         routing=lambda: chat.context.hub.routing,
         lags=lags,

@@ -92,6 +92,7 @@ class CommandsTestCase(ApiTestCase):
                 connect=nothing,
                 run_daemons=nothing,
                 tell_redis=nothing,
+                run_reactor=nothing,
                 revoke_in_redis=nothing,
                 tools=tools,
             )

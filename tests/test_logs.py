@@ -9,20 +9,39 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections import Counter
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from twisted.logger import LogEvent, Logger, LogLevel
+from twisted.logger import LogEvent, Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.logs import DEFAULT_FILE, FORMATS, LEVELS, DaemonLog, LogFile, make_log
+from kschat.logs import DEFAULT_FILE, FORMATS, LEVELS, DaemonLog, LogCount, LogFile, make_log
 from kschat.settings import SETTINGS
 from kschat.tap import Options
 from tests.support.needs import require_program
 from tests.test_tap import PATIENCE, ROOT, SECRET, TWISTD, ProcessTestCase, environment, first_match
+
+
+class Counts(SynchronousTestCase):
+    def test_warnings_and_faults_are_counted_while_the_service_runs(self) -> None:
+        logged: Counter[str] = Counter()
+        publisher = LogPublisher()
+        count = LogCount(logged, publisher)
+        logger = Logger("kschat.test", observer=publisher)
+        logger.error("before")
+        count.startService()
+        for level in LogLevel.iterconstants():
+            logger.emit(level, "one")
+        logger.failure("a fault", Failure(ValueError()))
+        # An event of old, without a level.
+        publisher({"log_format": "old", "log_time": 0.0})
+        count.stopService()
+        logger.error("after")
+        self.assertEqual(logged, {"warn": 1, "error": 1, "critical": 2})
 
 
 class Lines(SynchronousTestCase):

@@ -172,7 +172,9 @@ class TestWarnings(SynchronousTestCase):
     def test_check_config_says_them_and_succeeds(self) -> None:
         path = self.file("secret", "secret" * 6, 0o644)
         output, errors = io.StringIO(), io.StringIO()
-        unused = dict.fromkeys(("connect", "run_daemons", "tell_redis", "revoke_in_redis", "tools"), mock.Mock())
+        unused = dict.fromkeys(
+            ("connect", "run_daemons", "tell_redis", "revoke_in_redis", "run_reactor", "tools"), mock.Mock()
+        )
         arguments = ["check-config", "--secret-file", path]
         self.assertEqual(main(arguments, {}, lambda: 0.0, output=output, errors=errors, **unused), 0)
         first, second = errors.getvalue().splitlines()

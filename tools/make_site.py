@@ -122,8 +122,9 @@ def main(directory: Path = BUILD) -> int:
     sources.mkdir(parents=True)
     for name, text in pages(ROOT).items():
         (sources / name).write_text(text, "utf-8")
-    for image in (ROOT / "docs").glob("*.png"):
-        shutil.copy(image, sources)
+    for pattern in ("*.png", "*.svg"):
+        for image in (ROOT / "docs").glob(pattern):
+            shutil.copy(image, sources)
     (sources / "conf.py").write_text(CONF, "utf-8")
     status = int(build(["-q", "-W", "--keep-going", "-b", "html", str(sources), str(site)]))
     if not status:

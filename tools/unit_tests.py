@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 #: What stands for a process of its own, or for packages that `make test` installs.
-SERVICES = ("subprocess", "tests.support", "tests.front.browser", "tests.e2e", "chaos.", "bench.")
+SERVICES = ("subprocess", "tests.support", "tests.front.browser", "tests.e2e", "chaos.", "bench.", "soak.")
 
 #: Helpers in tests.support that are none.
 HARMLESS = ("tests.support.certificates", "tests.support.tokens", "tests.support.waiting")

@@ -6,7 +6,8 @@ are in seconds. Label values come from a fixed set; nothing that a client sends 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sized
 from http import HTTPStatus
 from math import inf
 from typing import Any, Final
@@ -24,7 +25,7 @@ from kschat import __version__
 from kschat.chat.bus import BusEvent
 from kschat.chat.interfaces import RouterEvent
 from kschat.chat.message import DELETE, EDIT, REACT, Error
-from kschat.counters import Counters, Histogram
+from kschat.counters import COUNTED_LEVELS, Counters, Histogram
 from kschat.wire.errors import Reason
 
 #: Of ``Counters``: the attribute, the metric, what it is.
@@ -65,6 +66,7 @@ LABELLED: Final = (
     ("refused", "kschat_refusals", "error", "Requests of clients that were answered with an ER code."),
     ("denied", "kschat_sockets_denied", "reason", "Sockets that were rejected."),
     ("limited", "kschat_limited", "limit", "What was refused because of a limit of a rate, by limit."),
+    ("logged", "kschat_log_events", "level", "Warnings and faults in the log, by level: warn, error, critical."),
     ("tokens", "kschat_token_events", "event", "Of live sockets' tokens: expiring, renewed, refused, expired."),
     ("updates", "kschat_updates", "kind", "Edits, deletions and reactions that were stored."),
     ("key_fetches", "kschat_key_fetches", "result", "Fetches of the keys at jwks_url: fetched, failed."),
@@ -138,6 +140,7 @@ KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
         "typing",
     ),
     "tokens": ("expiring", "renewed", "refused", "expired"),
+    "logged": COUNTED_LEVELS,
     "updates": (EDIT, DELETE, REACT),
     "key_fetches": ("fetched", "failed"),
     "pushes": ("sent", "gone", "later", "refused", "delivered"),
@@ -193,6 +196,21 @@ MEASURES: Final = (
     ("router_queue_messages", "Messages in this daemon's queue at RabbitMQ that were not sent to it yet."),
     ("redis_replica_lag_bytes", "Bytes of Redis's data that the replicas of redis_wait have not confirmed."),
 )
+
+
+def process_gauges(clock: IReactorTime, timers: Sized) -> dict[str, tuple[str, float]]:
+    """What grows in a process that leaks: timed calls, timers and objects.
+
+    Args:
+        clock: the reactor.
+        timers: of connections and sessions, which share one timed call.
+    """
+    return {
+        "delayed_calls": ("Timed calls that wait in the reactor.", len(clock.getDelayedCalls())),
+        "timers": ("Timers of connections and sessions.", len(timers)),
+        # Cheap, unlike a count of the objects: Python knows how many blocks each of its pools has given out.
+        "allocated_blocks": ("Blocks of memory of Python's objects.", sys.getallocatedblocks()),
+    }
 
 
 class DaemonCollector(Collector):

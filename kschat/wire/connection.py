@@ -345,7 +345,8 @@ class Connection:
     def binary(self, data: bytes) -> None:
         """A binary message arrived. Raises ProtocolError."""
         guard = self._guarded(data)
-        if not self.sockets and self._socket is Socket and not self._refused and self.session.revision == 4:
+        never_joined = not self.sockets and self._dismissed is None and not self._refused
+        if never_joined and self._socket is Socket and self.session.revision == 4:
             # The first packet is binary: the parser is not JSON's. (A client of revision 3 has received JSON by then.)
             self._decoder, self._socket = MsgpackDecoder(self._limits), _MsgpackSocket
         packet = self._decoder.binary(data, guard)

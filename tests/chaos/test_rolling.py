@@ -16,7 +16,8 @@ class RollingTests(SynchronousTestCase):
     def test_a_crowd_is_of_all_versions_and_transports_and_comes_back_as_npm_s_clients_do(self) -> None:
         crowd = make_crowd(1, 300, 4000)
         self.assertEqual(Counter(actor.version for actor in crowd), dict.fromkeys((1, 2, 3, 4), 75))
-        self.assertEqual(len({(actor.version, actor.transports) for actor in crowd}), 12)
+        self.assertEqual(len({actor.kind for actor in crowd}), 12)
+        self.assertEqual(crowd[2].kind, "version 3, polling with an upgrade")
         options = crowd[0].client_options("t")
         self.assertEqual((options["reconnectionDelay"], options["reconnectionDelayMax"]), (1000, 5000))
         self.assertTrue(all(actor.user not in actor.targets for actor in crowd))
@@ -32,6 +33,7 @@ class RollingTests(SynchronousTestCase):
             clock.advance(seconds)
             away.noted(["open", name, False, False])
         self.assertEqual((away.longest, len(away.over)), ((MOST_AWAY + 1, "b"), 1))
+        self.assertEqual(away.times, [1.5, MOST_AWAY + 1])
 
     def test_the_most_joins_are_those_of_a_second_of_the_log(self) -> None:
         line = "2026-11-30T09:34:5{second}+0000 [kschat.chat.application.Chat#info] {what}"

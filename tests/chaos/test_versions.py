@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
+from unittest import mock
 
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
@@ -55,6 +57,29 @@ class VersionTests(unittest.TestCase):
         self.assertRegex(version.text, r"^\d+\.\d+\.\d+\S* \([0-9a-f]{12}\)$")
         version.forget()
         self.assertFalse(version.root.exists())
+
+    def test_a_directory_with_the_source_is_a_version_and_stays(self) -> None:
+        directory = Path(self.mktemp())
+        (directory / "kschat").mkdir(parents=True)
+        (directory / "kschat" / "__init__.py").write_text('__version__ = "0.0.8"\n')
+        version = Version(str(directory))
+        self.assertEqual((version.root, version.text), (directory.absolute(), f"0.0.8 ({directory})"))
+        version.forget()
+        self.assertTrue(directory.exists())
+
+    def test_a_copy_without_history_and_a_shallow_clone_say_what_helps(self) -> None:
+        copy, clone = Path(self.mktemp()), Path(self.mktemp())
+        copy.mkdir()
+        clone.mkdir()
+        git = ["git", "-c", "user.name=x", "-c", "user.email=x@localhost", "-C", str(clone)]
+        for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+            subprocess.run([*git, *arguments], check=True)
+        with mock.patch.dict(os.environ, {"GIT_CEILING_DIRECTORIES": str(copy.absolute().parent)}):
+            for place, why in ((copy, "has no history"), (clone, "no release in its history, nor 20 merges")):
+                said = str(self.assertRaises(VersionMissing, latest, place))
+                self.assertIn(why, said)
+                self.assertIn("git fetch --unshallow", said)
+                self.assertIn("--from PATH", said)
 
     def test_what_is_no_version_is_said(self) -> None:
         for name in ("nowhere", "--all", "HEAD:Makefile"):

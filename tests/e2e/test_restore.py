@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from twisted.internet.utils import getProcessOutput
 from twisted.trial import unittest
@@ -13,13 +14,14 @@ from chaos.proxy import Proxy
 from tests.e2e.chatting import COMES_BACK, messages_of, new_user, received, send
 from tests.e2e.test_redis import ClusterTestCase
 from tests.support import Daemon, NodeClient, NodeSocket, require_node, token
-from tests.support.launch import environment
+from tests.support.launch import REPOSITORY, environment
+from tests.support.needs import require_litestream
 from tests.support.tokens import SECRET
-from tests.support.waiting import real_reactor
+from tests.support.waiting import real_reactor, repeated_until
 
 
-class RestoreTests(unittest.TestCase):
-    """A backup of the running daemon, ten more messages, and the backup in the place of the file."""
+class RestoreTestCase(unittest.TestCase):
+    """A daemon on SQLite, and a copy of its file."""
 
     timeout = 120
 
@@ -44,13 +46,18 @@ class RestoreTests(unittest.TestCase):
         run = [sys.executable, "-c", "from kschat.cli import run; run()", *arguments, "--store", f"sqlite:{self.file}"]
         return subprocess.run(run, env=environment(SECRET), check=True, capture_output=True, text=True).stdout
 
+    def make_copy(self) -> None:
+        """Copy the file while the daemon runs."""
+        self.assertIn("holds 10 messages", self.kschat("backup", self.copy))
+
     async def put_back(self) -> None:
         """Stop the daemon, put the copy in place of the file, start."""
         await self.daemon.stop()
         os.replace(self.copy, self.file)
         await self.daemon.restart()
 
-    async def test_clients_of_before_miss_nothing_that_was_acknowledged_after_the_restore(self) -> None:
+    async def restore(self) -> None:
+        """A copy, ten more messages, and the copy in the place of the file: clients of before miss nothing of after."""
         await self.start()
         alice, bob, cem = new_user("alice"), new_user("bob"), new_user("cem")
         proxy = Proxy(real_reactor(), self.daemon.port)
@@ -60,7 +67,7 @@ class RestoreTests(unittest.TestCase):
         b = await self.join(bob, f"http://127.0.0.1:{proxy.port}", recover=1)
         await send(a, alice, bob, *range(1, 11))
         await received(b, 10)
-        self.assertIn("holds 10 messages", self.kschat("backup", self.copy))
+        self.make_copy()
         # Bob's client has offset 20 in the end, and shows it when it comes back; Cem's is away.
         await send(a, alice, bob, *range(11, 20))
         await send(a, alice, bob, 20, cid="twenty")
@@ -96,6 +103,13 @@ class RestoreTests(unittest.TestCase):
         self.assertIn("begins a new epoch", self.daemon.log)
         self.assertEqual([], self.daemon.faults)
 
+
+class RestoreTests(RestoreTestCase):
+    """A backup of the running daemon."""
+
+    async def test_clients_of_before_miss_nothing_that_was_acknowledged_after_the_restore(self) -> None:
+        await self.restore()
+
     async def test_a_snapshot_that_shows_nothing_is_told_by_hand(self) -> None:
         await self.start()
         alice, bob = new_user("alice"), new_user("bob")
@@ -106,6 +120,62 @@ class RestoreTests(unittest.TestCase):
         await send(await self.join(alice), alice, bob, "new")
         (page,) = await (await self.join(bob)).emit("Sync", {"offset": 3})
         self.assertEqual([one["msg"] for one in page["MSG"]], ["new"])
+
+
+class LitestreamTests(RestoreTestCase):
+    """A copy that Litestream makes, by the example of deploy/, and the loss of the file."""
+
+    async def start(self) -> None:
+        """Litestream beside the daemon."""
+        self.program = require_litestream()
+        await super().start()
+        self.replicate()
+
+        async def copies() -> str:
+            return self.said()
+
+        await repeated_until(copies, lambda text: "snapshot complete" in text, "the copy to begin")
+
+    def replicate(self) -> None:
+        """Run it by the example."""
+        example = (REPOSITORY / "deploy" / "litestream.yml").read_text("utf-8")
+        for there, here in (("/var/lib/kschat/kschat.db", self.file), ("/var/backups/kschat", self.copy)):
+            self.assertIn(there, example)
+            example = example.replace(there, here)
+        self.config = Path(self.file + ".yml")
+        self.config.write_text(example)
+        # No child of the reactor's: trial would take what it leaves for a leak.
+        with Path(self.file + ".log").open("wb") as log:
+            self.process = subprocess.Popen([self.program, "replicate", "-config", self.config], stdout=log, stderr=log)
+        self.addCleanup(self.process.wait)
+        self.addCleanup(self.process.kill)
+
+    def said(self) -> str:
+        """What Litestream has said."""
+        return Path(self.file + ".log").read_text("utf-8")
+
+    def make_copy(self) -> None:
+        """End Litestream, which copies what is there. Its tables are no trouble to a backup."""
+        self.assertIn("holds 10 messages", self.kschat("backup", self.file + ".backup"))
+        self.process.terminate()
+        self.assertEqual(self.process.wait(30), 0, self.said())
+
+    async def put_back(self) -> None:
+        """Lose the machine, and make the file from the copy."""
+        await self.daemon.kill()
+        self.lose_and_restore()
+        await self.daemon.restart()
+
+    def lose_and_restore(self) -> None:
+        """Delete all files of the database, and make it from the copy."""
+        for path in Path(self.file).parent.glob(f"{Path(self.file).name}[-.]*"):
+            if path not in (self.config, Path(self.file + ".log"), Path(self.copy)) and not path.is_dir():
+                path.unlink()
+        Path(self.file).unlink()
+        subprocess.run([self.program, "restore", "-config", self.config, self.file], check=True, capture_output=True)
+
+    async def test_clients_of_before_miss_nothing_that_was_acknowledged_after_the_restore(self) -> None:
+        await self.restore()
 
 
 class RedisRestoreTests(ClusterTestCase):

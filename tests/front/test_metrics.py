@@ -10,12 +10,23 @@ from typing import Any
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as of_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as of_text
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.test.requesthelper import DummyRequest
 
 from kschat.chat.hub import LIVE_SECONDS
 from kschat.counters import SECONDS, SHOWN_SECONDS
-from kschat.front.metrics import COUNTS, HISTOGRAMS, KEPT, LABELLED, MEASURES, PAIRED, DaemonCollector, Metrics
+from kschat.front.metrics import (
+    COUNTS,
+    HISTOGRAMS,
+    KEPT,
+    LABELLED,
+    MEASURES,
+    PAIRED,
+    DaemonCollector,
+    Metrics,
+    process_gauges,
+)
 from tests.chat.house import House
 from tests.contracts.made import message
 
@@ -54,6 +65,18 @@ class MetricsTests(SynchronousTestCase):
             (sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples
         }
 
+    def test_what_grows_in_a_process_that_leaks_is_shown(self) -> None:
+        clock = Clock()
+        before = process_gauges(clock, [])
+        for seconds in (1, 2):
+            clock.callLater(seconds, lambda: None)
+        kept = [object() for _ in range(10_000)]
+        after = process_gauges(clock, kept)
+        self.assertEqual([after[name][1] - before[name][1] for name in ("delayed_calls", "timers")], [2, 10_000])
+        self.assertGreater(after["allocated_blocks"][1] - before["allocated_blocks"][1], 9_000)
+        page = PAGE.read_text("utf-8")
+        self.assertEqual([name for name in after if f"`kschat_{name}`" not in page], [])
+
     def test_each_series_that_the_documentation_names_is_there_from_the_start(self) -> None:
         told = self.samples()
         page = PAGE.read_text("utf-8")
@@ -64,7 +87,7 @@ class MetricsTests(SynchronousTestCase):
                 values = [str(code) for code in range(6)] if row[1] == "0 to 5" else row[1].split(", ")
                 self.assertEqual({key[1] for key in told if key[0] == f"{name}_total"}, set(values), name)
                 found += 1
-        self.assertEqual(found, 17)
+        self.assertEqual(found, 18)
 
     def test_what_was_counted_is_told(self) -> None:
         ann, _ = self.house.guest("ann"), self.house.guest("ben")

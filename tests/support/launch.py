@@ -22,8 +22,8 @@ from twisted.python.failure import Failure
 #: Processes run here, so that ``-m …`` and the twistd plugin of this checkout are found, whatever is installed.
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 
-#: What a daemon prints when it serves.
-SERVING: Final = b"serving on http://"
+#: What a daemon prints when it serves, with TLS or without.
+SERVING: Final = b"serving on http"
 
 #: Ports of servers. Linux gives those from 32768 on to outgoing connections (ip_local_port_range).
 _PORTS: Final = (10_000, 32_000)

