@@ -152,7 +152,7 @@ class SqliteErasureTests(TestCase):
         erased = store.erase(NAME)
         for _ in range(3):
             await self.until_it_rests()
-            (call,) = [one for one in self.clock.getDelayedCalls() if one.func.__name__ != "_look_after"]
+            (call,) = [one for one in self.clock.calls if one.func.__name__ != "_look_after"]
             rests.append(call.getTime() - self.clock.seconds())
             self.clock.advance(rests[-1])
         self.assertEqual([0.01 * ERASE_REST] * 3, [round(one, 6) for one in rests])
