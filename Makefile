@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Where npm's packages are: the clients of the tests, and the tutorial's server.
 NODE := $(patsubst %/package-lock.json,%,$(wildcard tests/node/package-lock.json bench/peers/node/package-lock.json))
-CODE := kschat tests tools attack chaos soak fuzz examples $(if $(wildcard bench/*.py),bench)
+CODE := kschat tests tools attack chaos soak fuzz simulate examples $(if $(wildcard bench/*.py),bench)
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
@@ -100,6 +100,18 @@ attack: $(VENV)/.dev system-packages
 # plays others. `make test` plays a short profile.
 differential: $(VENV)/.dev system-packages
 	$(BIN)/python -m tests.differential $(DIFFERENTIAL)
+
+# Whole clusters in one process, on a clock and by chances that a seed decides, with faults of all parts: a seed takes a third of a
+# second. SEEDS=10000 plays as many; SEED=7 begins there; SIMULATE="--one --seed 7" plays one, and prints all that happens. What fails
+# is shrunk. `make test` plays some.
+SEEDS ?= 200
+SEED ?= 0
+simulate: $(VENV)/.dev
+	$(BIN)/python -m simulate $(or $(SIMULATE),--seeds $(SEEDS) --seed $(SEED))
+
+# How many seeds find each of the planted bugs (simulate/mutants.py); MUTANTS="gap-not-read" looks for some.
+simulate-mutants: $(VENV)/.dev
+	$(BIN)/python -m simulate --mutants $(MUTANTS)
 
 # Random bytes for all parsers of untrusted data, a minute each; FUZZ="session events --seconds 600 --keep" fuzzes some,
 # longer, and keeps inputs that cover more code. `make test` plays the kept inputs.

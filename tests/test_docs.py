@@ -735,7 +735,7 @@ class TestMaps(SynchronousTestCase):
             self.assertTrue(places or name == "compat_*.py", name)
 
     def test_each_package_s_docstring_names_its_modules(self) -> None:
-        for top in ("kschat", "attack", "chaos", "soak", "fuzz", "bench"):
+        for top in ("kschat", "attack", "chaos", "soak", "fuzz", "bench", "simulate"):
             for init in (ROOT / top).rglob("__init__.py"):
                 named = set(re.findall(r"``(\w+)/?``", ast.get_docstring(ast.parse(init.read_text("utf-8"))) or ""))
                 for path in init.parent.iterdir():

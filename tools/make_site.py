@@ -32,7 +32,7 @@ PARTS = {
         *("containers", "cloud-foundry", "security", "metrics", "push"),
     ),
     "Coming and deciding": ("first-minute", "migration", "compatibility", "performance", "bench", "conformance"),
-    "Inside": ("architecture", "library", "reference", "contributing", "reporting", "changes", "licence"),
+    "Inside": ("architecture", "testing", "library", "reference", "contributing", "reporting", "changes", "licence"),
 }
 
 #: What the API reference is of: what a program of one's own may stand on.

@@ -23,9 +23,9 @@ from kschat.backends.sqlite import Settings as SqliteSettings
 from kschat.backends.sqlite import SqliteStore
 from kschat.counters import Counters
 from kschat.rates import RateSettings
+from simulate.services import Exchange, FarBus, FarRouter, FarStore, Hall
 from tests.chat.daemon import NOW
 from tests.chat.peers import Daemon
-from tests.differential.simulated import Exchange, FarBus, FarRouter, FarStore, Hall
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis import Redis
 from tests.support.waiting import PATIENCE, real_reactor
