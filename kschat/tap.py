@@ -388,7 +388,11 @@ def make_service(
             wall=wall,
         )
         pages = {b"admin": AdminPage(shipped("admin"))}
-        serve("api_listen", front.ops_site(ApiResource(api, pages, tracer)), says="serving back ends")
+        serve(
+            "api_listen",
+            front.ops_site(ApiResource(api, pages, tracer=tracer, calls=counters.api_calls)),
+            says="serving back ends",
+        )
     if (path := control_path(config.control, config.store)) is not None:
         ControlSocket(path, make_site(chat.operations), reactor).setServiceParent(inner_ports)
     ReadyNotice(lambda: _parts(chat, key_client), reactor).setServiceParent(ports)

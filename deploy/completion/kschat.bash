@@ -31,7 +31,7 @@ _kschat() {
       push-key) words='--show --json --help' ;;
       backup) words='--json --store --config --help' ;;
       restored) words='--json --store --config --help' ;;
-      migrate-store) words='--json --redis --redis-prefix --config --help' ;;
+      migrate-store) words='--drop-events --json --redis --redis-prefix --config --help' ;;
       check-config) words='--connect --json --config --help' ;;
       settings-table) words='--help' ;;
       completion) words='--help bash zsh fish' ;;

@@ -48,12 +48,14 @@ class Origin(msgspec.Struct, frozen=True):
         last: the greatest offset that it gave to any user, or a greater one.
         erased: the greatest offset of an inbox that was erased.
         revoked: the number of the newest revocation.
+        events: of a back end's: those that wait, and messages of which they are not made yet. They are not moved.
     """
 
     epoch: str
     last: int
     erased: int
     revoked: int
+    events: int = 0
 
 
 class UserRecord(msgspec.Struct, frozen=True, gc=False):

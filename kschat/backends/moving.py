@@ -46,13 +46,16 @@ class Differs(Exception):
         self.sections = sections
 
 
-async def move(source: ArchiveReader, target: ArchiveWriter, report: Report) -> dict[Section, SectionResult]:
+async def move(
+    source: ArchiveReader, target: ArchiveWriter, report: Report, *, drop_events: bool = False
+) -> dict[Section, SectionResult]:
     """Move all.
 
     Args:
         source: nobody writes to it.
         target: empty, or filled in part by an earlier call.
         report: called after each page.
+        drop_events: whether events for a back end may be lost.
 
     Returns:
         What both hold.
@@ -62,6 +65,11 @@ async def move(source: ArchiveReader, target: ArchiveWriter, report: Report) -> 
         Differs: they do not hold the same; the target can't be used by daemons.
     """
     origin = await source.origin()
+    if origin.events and not drop_events:
+        raise StoreUnavailable(
+            f"{origin.events:,} events for a back end wait in the source, and can't be moved: let its daemon deliver "
+            "them, or give --drop-events"
+        )
     checkpoint = await target.begin(origin)
     sections = list(Section)
     while (section := checkpoint.section) is not None:

@@ -102,7 +102,7 @@ class Hub:
         self.wall = wall
         self.store = store
         self.reads = reads
-        self.write_behind = WriteBehindBuffer(clock, store, shared=not router.alone)
+        self.write_behind = WriteBehindBuffer(clock, store, counters, shared=not router.alone)
         self._spread = Spread(clock, self.writing, counters)
         self._spread.eased = self._eased
         self.notifier = Notifier(clock, self.sessions, bus, limiter=limiter, spread=self._spread)

@@ -434,7 +434,17 @@ _COMMANDS: Final = (
         groups=(
             Group(
                 title="Options",
-                options=(JSON, _setting("redis", "URL"), _setting("redis_prefix", "PREFIX"), _CONFIG),
+                options=(
+                    Option(
+                        name="drop-events",
+                        text="Move the store although events for a back end (hooks_url, push_key) wait in it; they are "
+                        "lost.",
+                    ),
+                    JSON,
+                    _setting("redis", "URL"),
+                    _setting("redis_prefix", "PREFIX"),
+                    _CONFIG,
+                ),
             ),
         ),
         statuses={

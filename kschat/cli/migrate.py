@@ -83,7 +83,7 @@ def migrate_store(
         try:
             target = ends.fills(given, ends.target[1], reactor)
             try:
-                return await move(source, target, report)
+                return await move(source, target, report, drop_events=bool(options["drop-events"]))
             finally:
                 await target.close()
         finally:

@@ -18,11 +18,13 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import BufferingTLSTransport
 from twisted.python import log
 from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
 
 __all__ = [
     "AcyclicTLSTransport",
     "HAProxyProtocolWrapper",
     "HAProxyWrappingFactory",
+    "TellingChannel",
     "bound_accepts",
     "bound_events",
     "forget_body",
@@ -62,6 +64,20 @@ class AcyclicTLSTransport(BufferingTLSTransport):
 
 # HTTPChannel. Its request has method and target only once the body is there; what must be known before (whether a body
 # may come at all, and whose POST it is) would be known too late.
+
+
+class TellingChannel(HTTPChannel):
+    """An HTTP connection that tells of bytes that are no request.
+
+    twisted.web answers these itself and closes, by no method that is public: an attack of them was seen in no metric.
+    """
+
+    def bad_request(self) -> None:
+        """Such bytes have arrived."""
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self.bad_request()
+        super()._respondToBadRequestAndDisconnect()
 
 
 def request_line(channel: Any) -> tuple[bytes, bytes, bytes]:

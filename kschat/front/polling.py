@@ -366,6 +366,7 @@ class Polling:
         """The session has ended: answer its POSTs, and read no more."""
         while self._bodies:
             self._answer_post(self._bodies.pop(0)[0])
+        self._hold()
 
     def _answer_post(self, request: Request) -> None:
         if self._post is not request:

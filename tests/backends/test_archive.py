@@ -13,29 +13,22 @@ from twisted.internet.threads import deferToThread
 
 from kschat.backends.archive import ArchiveReader, Checkpoint, Section
 from kschat.backends.moving import Differs, move
-from kschat.backends.postgresql import archive as postgresql_archive
 from kschat.backends.postgresql.archive import PostgresqlArchive
 from kschat.backends.postgresql.settings import Settings
 from kschat.backends.redis import RedisStore
 from kschat.backends.redis import Settings as RedisSettings
-from kschat.backends.redis.store import archive as redis_archive
 from kschat.backends.redis.store.archive import RedisArchive
 from kschat.backends.sqlite import archive as sqlite_archive
 from kschat.backends.sqlite.archive import SqliteArchive
 from kschat.backends.sqlite.database import Settings as SqliteSettings
 from kschat.backends.sqlite.store import SqliteStore
 from kschat.chat.interfaces import IStore, StoreUnavailable
+from tests.backends import moved_stores
 from tests.backends.filled import everything, fill
-from tests.backends.postgresql_stores import PostgresqlTestCase
-from tests.contracts.istore import offsets
 from tests.contracts.made import message, to
 from tests.support.postgresql import PostgreSQL, shared_postgresql
 from tests.support.redis import shared_redis
 from tests.support.waiting import real_reactor
-
-
-def unreported(what: str, section: Section, count: int) -> None:
-    """Nothing is told."""
 
 
 class Cut(Exception):
@@ -54,74 +47,7 @@ class CutArchive(PostgresqlArchive):
         await super().write(section, records, checkpoint)
 
 
-class MovingTestCase(PostgresqlTestCase):
-    """Moves to PostgreSQL."""
-
-    def target(self, server: PostgreSQL) -> PostgresqlArchive:
-        archive = PostgresqlArchive(Settings(url=server.url), real_reactor())
-        self.addCleanup(archive.close)
-        return archive
-
-    async def moved(self, source: ArchiveReader, server: PostgreSQL) -> dict[Section, Any]:
-        target = self.target(server)
-        try:
-            return await move(source, target, unreported)
-        finally:
-            await target.close()
-            await source.close()
-
-    async def sqlite_store(self, path: str) -> SqliteStore:
-        store = SqliteStore(SqliteSettings(path), real_reactor(), real_reactor())
-        self.addCleanup(store.stop)
-        store.start()
-        await self.up(store)
-        return store
-
-
-class SourceContract(MovingTestCase):
-    """Of each store that can be moved."""
-
-    async def source(self) -> IStore:
-        """An empty store, which is up."""
-        raise NotImplementedError
-
-    def reader(self) -> ArchiveReader:
-        """Reads it, once it was stopped."""
-        raise NotImplementedError
-
-    async def test_all_is_there_and_goes_on(self) -> None:
-        self.patch(sqlite_archive, "PAGE_BYTES", 100_000)
-        self.patch(sqlite_archive, "PAGE_RECORDS", 30)
-        self.patch(postgresql_archive, "PAGE_RECORDS", 30)
-        self.patch(redis_archive, "PAGE_RECORDS", 30)
-        self.patch(redis_archive, "PAGE_BYTES", 100_000)
-        server = await shared_postgresql()
-        source = await self.source()
-        known = await fill(source)
-        before = await everything(source)
-        await source.stop()
-        found = await self.moved(self.reader(), server)
-        self.assertTrue(all(found[section].count for section in Section), found)
-        store = await self.store(server)
-        after = await everything(store)
-        for name, told in before.items():
-            self.assertEqual(after[name], told, name)
-        # What is sent again is known; and what is new goes on.
-        again = await store.append([message(one.sender, one.recipient, cid=one.cid) for one in known])
-        self.assertEqual([(one.repeat, one.message.mid) for one in again], [(True, one.mid) for one in known])
-        ends = await store.ends(["ann", "ben", "gone"])
-        self.assertEqual(offsets(await store.append(to("ann", "ben"))), [ends["ann"] + 1, ends["ben"] + 1])
-        (newest,) = await store.append([message("cem", "#r")])
-        self.assertEqual({name for name, _ in newest.places}, {"ann", "ben", "dee"})
-        await store.mark_read("ann", "#r", newest.message.mid)
-        unread = {one.peer: one.unread for one in await store.conversations("ann", 100)}
-        self.assertEqual(unread["#r"], 0)
-        # One who was erased comes back, and gets no offset a second time.
-        (back,) = offsets(await store.append(to("gone")))
-        self.assertGreater(back, 1)
-
-
-class InterruptedTests(MovingTestCase):
+class InterruptedTests(moved_stores.MovingTestCase):
     """What goes on after a crash, and what is refused."""
 
     async def filled(self) -> tuple[str, dict[str, Any]]:
@@ -138,7 +64,7 @@ class InterruptedTests(MovingTestCase):
         source, target = SqliteArchive(path), CutArchive(Settings(url=server.url), real_reactor())
         target.pages = pages
         try:
-            await move(source, target, unreported)
+            await move(source, target, moved_stores.unreported)
             return False
         except Cut:
             return True
@@ -263,6 +189,33 @@ class InterruptedTests(MovingTestCase):
         with self.assertRaisesRegex(StoreUnavailable, "there is no file"):
             SqliteArchive(self.mktemp())
 
+    async def test_events_that_wait_for_a_back_end_are_not_dropped_in_silence(self) -> None:
+        server, redis = await shared_postgresql(), await shared_redis()
+        path = self.mktemp()
+        store = SqliteStore(SqliteSettings(path, hooks=True), real_reactor(), real_reactor())
+        self.addCleanup(store.stop)
+        store.start()
+        await self.up(store)
+        await store.append(to("ben", "cem"))
+        await store.stop()
+        self.assertIn("2 events for a back end wait", await self.refused(lambda: SqliteArchive(path), server))
+        settings = RedisSettings(url=redis.url, prefix=self.id(), hooks=True)
+        other = RedisStore(settings, real_reactor())
+        self.addCleanup(other.stop)
+        other.start()
+        await self.up(other)
+        await other.append(to("ben"))
+        await other.stop()
+        told = await self.refused(lambda: RedisArchive(settings, (), real_reactor()), server)
+        self.assertIn("1 events for a back end wait", told)
+        source, target = SqliteArchive(path), self.target(server)
+        try:
+            found = await move(source, target, moved_stores.unreported, drop_events=True)
+        finally:
+            await target.close()
+            await source.close()
+        self.assertEqual(found[Section.MESSAGES].count, 2)
+
     async def test_a_redis_with_a_daemon_is_refused(self) -> None:
         server, redis = await shared_postgresql(), await shared_redis()
         settings = RedisSettings(url=redis.url, prefix=self.id())
@@ -275,7 +228,7 @@ class InterruptedTests(MovingTestCase):
         self.assertIn("stop all of its daemons first", told)
 
 
-class SqliteTests(SourceContract):
+class SqliteTests(moved_stores.SourceContract):
     async def source(self) -> IStore:
         self.path = self.mktemp()
         return await self.sqlite_store(self.path)
@@ -284,7 +237,7 @@ class SqliteTests(SourceContract):
         return SqliteArchive(self.path)
 
 
-class RedisTests(SourceContract):
+class RedisTests(moved_stores.SourceContract):
     async def source(self) -> IStore:
         self.settings = RedisSettings(url=(await shared_redis()).url, prefix=self.id())
         store = RedisStore(self.settings, real_reactor())
@@ -299,7 +252,7 @@ class RedisTests(SourceContract):
         return archive
 
 
-class PostgresqlTests(SourceContract):
+class PostgresqlTests(moved_stores.SourceContract):
     """From one database to another of the same server."""
 
     async def source(self) -> IStore:

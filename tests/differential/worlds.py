@@ -25,9 +25,9 @@ from kschat.chat.confirmations import MAX_GATHER_SECONDS
 from kschat.chat.delivery import Bounds
 from kschat.counters import Counters
 from kschat.rates import RateSettings
+from simulate.services import Exchange, FarBus, FarRouter, FarStore, Hall
 from tests.chat.daemon import NOW
 from tests.chat.peers import Daemon
-from tests.differential.simulated import Exchange, FarBus, FarRouter, FarStore, Hall
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis import Redis
 from tests.support.waiting import PATIENCE, real_reactor

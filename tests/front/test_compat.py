@@ -127,6 +127,12 @@ class Twisted(Canary, SynchronousTestCase):
             channel, "_transferDecoder", "twisted", "forget_body needs, or bodies that nobody reads are waited for"
         ),
         Private(channel, "_dataBuffer", "twisted", "take_buffered needs, or frames behind a handshake are lost"),
+        Private(
+            channel,
+            "_respondToBadRequestAndDisconnect",
+            "twisted",
+            "TellingChannel needs, or bytes that are no request are not counted",
+        ),
         Private(channel, "_networkProducer", "twisted", "forget_producer needs, or each WebSocket holds its channel"),
         Private(listening, "numberAccepts", "twisted", "bound_accepts needs, or a flood makes long turns"),
         Private(epoll, "_poller", "twisted", "bound_events needs, or the end of thousands makes a long turn"),

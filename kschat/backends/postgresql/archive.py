@@ -48,8 +48,15 @@ T = TypeVar("T")
 
 Connection = psycopg.Connection[Any]
 
-#: For reading and filling all: no statement is given up, and whole tables may be gone through.
-_SET: Final = b"SET statement_timeout TO 0; SET enable_seqscan TO on; SET enable_mergejoin TO on"
+#: For reading and filling all: no statement is given up.
+_SET: Final = b"SET statement_timeout TO 0"
+
+#: For what goes through whole tables, in the end. (A page is found by indexes, as a daemon does: the tables have no
+#: statistics yet.)
+_SET_WHOLE: Final = (
+    b"SET LOCAL enable_seqscan TO on; SET LOCAL enable_mergejoin TO on; SET LOCAL plan_cache_mode TO auto; "
+    b"ANALYZE users, conversations, participants, messages, updates, inbox"
+)
 
 #: The names of a message's conversation ``c``, its users ``x`` and ``y``.
 _KEY: Final = "c.room, x.name, y.name"
@@ -330,6 +337,7 @@ class PostgresqlArchive:
                 if records:
                     _WRITERS[section](connection, records)
                 if checkpoint.section is None:
+                    connection.execute(_SET_WHOLE)
                     for statement in _COMPLETE:
                         connection.execute(statement.encode())
                 name = None if checkpoint.section is None else checkpoint.section.value

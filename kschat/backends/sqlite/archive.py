@@ -41,7 +41,9 @@ T = TypeVar("T")
 ORIGIN: Final = (
     "SELECT epoch, max(base, erased, coalesce((SELECT max(max(floor, given)) FROM users), 0), "
     "coalesce((SELECT max(offset) FROM inbox), 0)), max(base, erased), "
-    "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'revocations'), 0) FROM progress"
+    "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'revocations'), 0), "
+    "(SELECT count(*) FROM hook_events) + (SELECT count(*) FROM hook_joins WHERE position IS NOT NULL) + "
+    "(SELECT count(*) FROM messages WHERE id > position AND total > 0) FROM progress CROSS JOIN hook_progress"
 )
 
 USERS: Final = (

@@ -95,9 +95,16 @@ class RedisArchive:
         if epoch is None:
             raise StoreUnavailable(f"kschat has kept nothing there with the prefix {self._settings.prefix}")
         await self._list()
+        events = await self._all(
+            [
+                ("HLEN", self._prefix + b"x:hook:events"),
+                ("XLEN", self._prefix + b"x:hook:log"),
+                ("XLEN", self._prefix + b"x:hook:joins"),
+            ]
+        )
         base = (int(generation) - 1) * GENERATION
         self._erased = base + int(floor) if int(floor or 0) else 0
-        return Origin(epoch.decode(), base + 1, self._erased, int(revoked or 0))
+        return Origin(epoch.decode(), base + 1, self._erased, int(revoked or 0), sum(events))
 
     async def count(self) -> int:
         return 0
