@@ -48,6 +48,7 @@ from kschat.chat import (
     blocks,
     changes,
     commands,
+    confirmations,
     copies,
     delivery,
     expiry,
@@ -238,6 +239,16 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(CONFIG.max_batch),
         many(CONFIG.max_in_flight),
         size(delivery.MAX_BATCH_BYTES),
+    ),
+    "the wait of a batch for others; its messages, from which on it does not wait": (
+        seconds(CONFIG.linger),
+        many(delivery.ENOUGH),
+    ),
+    "the wait until a WebSocket is asked to confirm what was written to it; messages, and bytes of them, that wait for "
+    "that": (
+        seconds(confirmations.MAX_GATHER_SECONDS),
+        many(confirmations.MAX_GATHERED),
+        size(confirmations.MAX_GATHERED_BYTES),
     ),
     "bytes of a large message; of a batch of those, if it has several": (
         many(delivery.LARGE),
