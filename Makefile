@@ -7,12 +7,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Where npm's packages are: the clients of the tests, and the tutorial's server.
 NODE := $(patsubst %/package-lock.json,%,$(wildcard tests/node/package-lock.json bench/peers/node/package-lock.json))
-CODE := kschat tests tools attack chaos soak fuzz examples $(if $(wildcard bench/*.py),bench)
+CODE := kschat tests tools attack chaos soak fuzz simulate examples $(if $(wildcard bench/*.py),bench)
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
 .PHONY: run test unit lint types format docs pictures site bench bench-page bench-admin bench-postgresql chaos rolling soak attack \
-	differential fuzz conformance compatibility dist audit lock clean
+	differential fuzz conformance compatibility dist deb image deb-test image-test audit lock clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
@@ -101,6 +101,18 @@ attack: $(VENV)/.dev system-packages
 differential: $(VENV)/.dev system-packages
 	$(BIN)/python -m tests.differential $(DIFFERENTIAL)
 
+# Whole clusters in one process, on a clock and by chances that a seed decides, with faults of all parts: a seed takes a third of a
+# second. SEEDS=10000 plays as many; SEED=7 begins there; SIMULATE="--one --seed 7" plays one, and prints all that happens. What fails
+# is shrunk. `make test` plays some.
+SEEDS ?= 200
+SEED ?= 0
+simulate: $(VENV)/.dev
+	$(BIN)/python -m simulate $(or $(SIMULATE),--seeds $(SEEDS) --seed $(SEED))
+
+# How many seeds find each of the planted bugs (simulate/mutants.py); MUTANTS="gap-not-read" looks for some.
+simulate-mutants: $(VENV)/.dev
+	$(BIN)/python -m simulate --mutants $(MUTANTS)
+
 # Random bytes for all parsers of untrusted data, a minute each; FUZZ="session events --seconds 600 --keep" fuzzes some,
 # longer, and keeps inputs that cover more code. `make test` plays the kept inputs.
 fuzz: $(VENV)/.dev
@@ -122,11 +134,37 @@ dist: $(VENV)/.dev
 	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON \
 		--output-file dist/kschat.cdx.json deploy/container/requirements.lock
 
-# The licence of each file, and known vulnerabilities of the locked packages, which needs the network.
+# In dist/: a package for the release of Debian that runs this.
+deb: $(VENV)/.dev
+	$(BIN)/python tools/make_deb.py
+
+# The container image, with podman. IMAGE="--build-arg BASE=debian@sha256:…" gives it further options. Each file has the time of
+# the last commit, and there is one layer: the same commit on the same base has the same layers, and the same digest where it is
+# pushed with --format oci.
+PODMAN ?= podman
+image:
+	$(PODMAN) build --format docker --layers=false --timestamp $${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} \
+		--tag kschat --file deploy/container/Containerfile $(IMAGE) .
+
+# The package in a root made by debootstrap: installed, it serves; purged, it leaves nothing. As root, on Debian, some minutes; the
+# root is kept in build/.
+deb-test: $(VENV)/.dev system-packages node
+	@tools/system_packages.sh packaging
+	@KSCHAT_TESTS_REQUIRE=1 $(BIN)/python tools/run_tests.py tests.installation.debian_package
+
+# The image, built twice on such a root, and run. Some minutes.
+image-test: $(VENV)/.dev system-packages node
+	@tools/system_packages.sh packaging
+	@KSCHAT_TESTS_REQUIRE=1 $(BIN)/python tools/run_tests.py tests.installation.container_image
+
+# The licence of each file, and known vulnerabilities of the locked packages. That needs the network: a package that could not be
+# looked up is a failure.
 audit: $(VENV)/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[audit]'
 	$(BIN)/reuse lint
-	$(BIN)/pip-audit --require-hashes --disable-pip --requirement deploy/container/requirements.lock
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement deploy/container/requirements.lock || { \
+		echo "audit: a locked package has a known vulnerability, or (if the line above says so) could not be looked up:" \
+			"no network, or an index without that service" >&2; exit 1; }
 
 # The newest versions of the image's packages, with their hashes, into the lock files of deploy/container/.
 lock: $(VENV)/.dev

@@ -8,6 +8,7 @@ below ``BOUND`` milliseconds, or a plan goes through a whole table. All is delet
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 import time
@@ -19,7 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
 from bench import copied, fill
-from bench.process import machine
+from bench.process import cpu_seconds, machine
 from bench.stats import percentile
 from kschat.backends.postgresql import queries as sql
 from kschat.backends.postgresql.address import places
@@ -52,14 +53,16 @@ class Questions:
 
     Args:
         store: which holds what ``bench.fill`` makes.
+        pid: of PostgreSQL.
         times: how often each question is asked.
 
     Attributes:
         slow: the questions whose p99 is not below ``BOUND``.
     """
 
-    def __init__(self, store: PostgresqlStore, times: int) -> None:
+    def __init__(self, store: PostgresqlStore, pid: int, times: int) -> None:
         self._store = store
+        self._pid = pid
         self._times = times
         self._chance = random.Random(3)
         self.slow: list[str] = []
@@ -101,13 +104,20 @@ class Questions:
 
     async def _timed(self, name: str, ask: Callable[[], Awaitable[Any]]) -> None:
         latencies = []
+        own, its = time.process_time(), cpu_seconds(self._pid)
         for _ in range(self._times):
             begun = time.perf_counter()
             await ask()
             latencies.append((time.perf_counter() - begun) * 1000)
+        own = (time.process_time() - own) / self._times * 1000
+        its = (cpu_seconds(self._pid) - its) / self._times * 1000
         latencies.sort()
         p50, p99 = percentile(latencies, 0.5), percentile(latencies, 0.99)
-        print(f"{name:55} p50 {p50:7.2f}  p99 {p99:7.2f}  most {latencies[-1]:7.2f} ms", flush=True)
+        print(
+            f"{name:52} p50 {p50:6.2f}  p99 {p99:6.2f}  most {latencies[-1]:7.2f} ms; "
+            f"CPU {own:5.2f} ms, PostgreSQL's {its:5.2f} ms",
+            flush=True,
+        )
         if p99 >= BOUND:
             self.slow.append(name)
 
@@ -155,7 +165,7 @@ def plans(url: str) -> list[str]:
         assert row is not None
         return row
 
-    star, peer = fill.STAR.encode(), b"user1"
+    star, peer = fill.STAR.encode(), fill.OWN_ROOM.encode()
     user = one(sql.STANDING, (star,))[0]
     talk = one(sql.MINE, {"user": star, "peer": peer})[0]
     most = 2**63 - 1
@@ -204,12 +214,13 @@ async def measure(reactor: Any, database: PostgreSQL, options: argparse.Namespac
     )
     wrong = plans(database.url) if options.plans else []
     store = await connected(reactor, database.url)
-    questions = Questions(store, options.times)
+    questions = Questions(store, database.pid, options.times)
     await questions.ask_all("alone")
     appending, begun = Appending(reactor, store), time.perf_counter()
     when = f"{RATE:,} appends/s"
     await questions.ask_all(when)
     await appending.stop()
+    print(f"load average meanwhile: {os.getloadavg()[1]:.1f} on {os.cpu_count()} cores")
     print(f"appended meanwhile: {appending.count / (time.perf_counter() - begun):,.0f} messages a second")
     await store.stop()
     return [*questions.slow, *(f"the plan of {name}" for name in wrong)]

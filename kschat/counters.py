@@ -82,10 +82,14 @@ class Counters:
         ingested: messages of servers that keep none (the tutorial's) which were taken into the store here.
         not_ingested: those that were lost, since too many waited for the store.
         turned_away: connections closed, and requests refused, because there were too many.
+        forgotten: messages that the store in memory deleted, delivered or not, since it was full.
         full: connections, sessions and messages that were refused, by the bound that was reached.
         evicted: connections and sessions that were ended for others, by the bound that was reached.
         queued: handshakes that waited, since there were too many at once.
         handed_on: requests and WebSockets that another daemon's session was given.
+        http_refused: HTTP requests that were refused before they were looked at, by status; timeout: cut as too slow.
+        api_calls: calls of the HTTP API, by outcome.
+        cursors_dropped: cursors and the like that were not kept, since the store was down for long.
         key_fetches: fetches of the keys at ``jwks_url``: fetched, failed.
         pushes: Web Push notifications: sent, gone (the browser has none any more), later (tried again), refused.
         ask_questions: questions that were sent to the operator's back end, by what they are about.
@@ -105,6 +109,7 @@ class Counters:
     """
 
     __slots__ = (
+        "api_calls",
         "ask_answers",
         "ask_cached",
         "ask_questions",
@@ -120,14 +125,17 @@ class Counters:
         "commands_received",
         "commands_sent",
         "confirmed",
+        "cursors_dropped",
         "delivered",
         "denied",
         "evicted",
+        "forgotten",
         "full",
         "handed_on",
         "hook_deliveries",
         "hook_dropped",
         "hook_events",
+        "http_refused",
         "ingested",
         "key_fetches",
         "limited",
@@ -162,6 +170,10 @@ class Counters:
         self.turned_away = 0
         self.handed_on = 0
         self.queued = 0
+        self.cursors_dropped = 0
+        self.forgotten = 0
+        self.http_refused: Counter[str] = Counter()
+        self.api_calls: Counter[str] = Counter()
         self.full: Counter[str] = Counter()
         self.evicted: Counter[str] = Counter()
         self.unrouted = 0

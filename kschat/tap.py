@@ -388,7 +388,11 @@ def make_service(
             wall=wall,
         )
         pages = {b"admin": AdminPage(shipped("admin"))}
-        serve("api_listen", front.ops_site(ApiResource(api, pages, tracer)), says="serving back ends")
+        serve(
+            "api_listen",
+            front.ops_site(ApiResource(api, pages, tracer=tracer, calls=counters.api_calls)),
+            says="serving back ends",
+        )
     if (path := control_path(config.control, config.store)) is not None:
         ControlSocket(path, make_site(chat.operations), reactor).setServiceParent(inner_ports)
     ReadyNotice(lambda: _parts(chat, key_client), reactor).setServiceParent(ports)
@@ -435,7 +439,12 @@ def make_service(
 
 
 def _bounds(config: Config) -> Bounds:
-    return Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
+    return Bounds(
+        max_batch=config.max_batch,
+        max_in_flight=config.max_in_flight,
+        max_waiting=config.max_waiting,
+        linger=config.linger,
+    )
 
 
 def _hooks_settings(config: Config) -> HooksSettings:

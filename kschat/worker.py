@@ -11,8 +11,8 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 #: prctl(2): the signal that a process gets when its parent ends.
 _PR_SET_PDEATHSIG: Final = 1
@@ -36,9 +36,27 @@ def main(arguments: Sequence[str]) -> None:
         # Only this process knows its id (sd_listen_fds(3)). Twisted reads the variable when it is imported.
         os.environ["LISTEN_PID"] = str(os.getpid())
     sys.argv = ["twistd", *arguments[1:]]
-    from twisted.scripts.twistd import run
+    _run_twistd()
 
-    run()
+
+def _run_twistd() -> None:
+    """As the program twistd does, but with kschat as its only plugin.
+
+    twistd looks for plugins in all packages, and remembers them in files: where one of these is old and cannot be
+    written, as in a container with a read-only root, it logs a warning and a traceback at each start.
+    """
+    from twisted.application import app
+    from twisted.scripts.twistd import ServerOptions, runApp  # type: ignore[attr-defined]
+
+    from twisted.plugins.kschat_plugin import kschat
+
+    class Options(ServerOptions):
+        @property
+        def subCommands(self) -> Iterator[tuple[str, None, Callable[[], Any], str]]:
+            self.loadedPlugins = {kschat.tapname: kschat}
+            yield kschat.tapname, None, lambda: kschat.options(), kschat.description
+
+    app.run(runApp, Options)
 
 
 if __name__ == "__main__":

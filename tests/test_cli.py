@@ -8,6 +8,7 @@ import stat
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,6 +71,9 @@ class CommandTestCase(SynchronousTestCase):
         self.ran.append((config, launch))
         return 7
 
+    def run_reactor(self, begin: Any) -> Any:
+        raise AssertionError("nothing needs the reactor")
+
     def tell_redis(self, settings: redis.Settings) -> bool:
         self.told.append(settings)
         if isinstance(self.tells, Exception):
@@ -110,6 +114,7 @@ class CommandTestCase(SynchronousTestCase):
             connect=self.connected.open,
             run_daemons=self.run_daemons,
             tell_redis=self.tell_redis,
+            run_reactor=self.run_reactor,
             revoke_in_redis=self.revoke_in_redis,
             tools=self.tools(),
         )

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,6 +91,7 @@ class CommandsTestCase(ApiTestCase):
                 connect=nothing,
                 run_daemons=nothing,
                 tell_redis=nothing,
+                run_reactor=nothing,
                 revoke_in_redis=nothing,
                 tools=tools,
             )
@@ -531,15 +531,14 @@ class Made(SynchronousTestCase):
                 self.assertIn(name, text)
                 for option in definition.options:
                     self.assertIn(f"--{option.name}" if shell == "zsh" else f"-l {option.name}", text)
-            if program := shutil.which(shell):
-                path = Path(self.mktemp())
-                path.write_text(text)
-                environ = {"HOME": str(path.parent), "PATH": os.defpath}
-                subprocess.run([program, "-n", str(path)], check=True, env=environ)
+            path = Path(self.mktemp())
+            path.write_text(text)
+            environ = {"HOME": str(path.parent), "PATH": os.defpath}
+            subprocess.run([require_program(shell), "-n", str(path)], check=True, env=environ)
         self.assertEqual(("bash", "zsh", "fish"), SHELLS)
 
     def test_man_finds_nothing_wrong_with_a_page(self) -> None:
-        program = shutil.which("groff")
+        program = require_program("groff")
         for path, text in made_files().items():
             if not path.startswith("deploy/man/"):
                 continue
@@ -547,11 +546,10 @@ class Made(SynchronousTestCase):
             for section in ("NAME", "SYNOPSIS", "DESCRIPTION", '"EXIT STATUS"'):
                 self.assertIn(f"\n.SH {section}\n", text, path)
             self.assertFalse(re.search(r"[^\x00-\x7f]", text), path)
-            if program:
-                found = subprocess.run(
-                    [program, "-man", "-Tascii", "-ww", "-z"], input=text, capture_output=True, text=True, check=True
-                )
-                self.assertEqual("", found.stderr, path)
+            found = subprocess.run(
+                [program, "-man", "-Tascii", "-ww", "-z"], input=text, capture_output=True, text=True, check=True
+            )
+            self.assertEqual("", found.stderr, path)
 
 
 class Figures(SynchronousTestCase):

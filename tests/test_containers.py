@@ -1,7 +1,8 @@
 """What runs kschat in containers: each file is read by the program that it is for, or checked by that program's schema.
 
-haproxy reads its file, kubectl and the schemas of Kubernetes the manifests. The tests build no image and do not start
-compose: they read both files, and load the settings in them as the daemon does.
+haproxy reads its file, kubectl and the schemas of Kubernetes the manifests. These tests build no image
+(``tests.installation.container_image`` does) and do not start compose: they read both files, and load the settings in
+them as the daemon does.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat.notify import STOP_SECONDS
 from kschat.settings import Config, load
 from tests.support.needs import allowed_skip, require_program
+from tools import make_lock
 
 ROOT = Path(__file__).parent.parent
 PLACE = ROOT / "deploy" / "container"
@@ -90,6 +92,21 @@ class TestImage(ContainerTestCase):
         for one in pip:
             self.assertTrue("--require-hashes" in one or "--no-index" in one, one)
 
+    def test_compose_and_kubernetes_run_what_it_is(self) -> None:
+        """Its user, its port, and the URL of its health check."""
+        final = dict(self.instructions())
+        compose = msgspec.yaml.decode((PLACE / "compose.yml").read_bytes())
+        daemons = [one for name, one in compose["services"].items() if name.startswith("kschat")]
+        pod = msgspec.yaml.decode((KUBERNETES / "kschat.yaml").read_text("utf-8").partition("\n---\n")[0])
+        spec = pod["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
+        self.assertIn(int(final["EXPOSE"]), [one["containerPort"] for one in container["ports"]])
+        self.assertEqual(final["EXPOSE"], Config().listen.partition(":")[2])
+        user = f"{spec['securityContext']['runAsUser']}:{spec['securityContext']['runAsGroup']}"
+        self.assertEqual(final["USER"], user)
+        self.assertEqual({one["image"] for one in daemons}, {container["image"].partition(":")[0]})
+        self.assertIn(f"HEALTH_URL=http://127.0.0.1:{final['EXPOSE']}/livez", final["ENV"])
+
     def test_its_settings_are_kschat_s(self) -> None:
         environ: dict[str, str] = {}
         for name, rest in self.instructions():
@@ -112,7 +129,7 @@ class TestImage(ContainerTestCase):
     def test_the_locks_have_what_the_project_needs(self) -> None:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
         for name, wanted in (
-            ("requirements.lock", project["project"]["dependencies"]),
+            ("requirements.lock", make_lock.wanted()["requirements.lock"]),
             ("build.lock", project["build-system"]["requires"]),
         ):
             versions = self.locked(name)
@@ -190,6 +207,13 @@ class TestKubernetes(ContainerTestCase):
         self.assertRaises(
             kubernetes_validate.ValidationError, kubernetes_validate.validate, wrong, KUBERNETES_VERSION, strict=True
         )
+
+    def test_what_is_applied_is_there(self) -> None:
+        """For where kubectl is not installed."""
+        found = msgspec.yaml.decode((KUBERNETES / "kustomization.yaml").read_bytes())
+        self.assertEqual((found["apiVersion"], found["kind"]), ("kustomize.config.k8s.io/v1beta1", "Kustomization"))
+        files = {path.name for path in KUBERNETES.iterdir()}
+        self.assertEqual({"kustomization.yaml", *found["resources"]}, files)
 
     def test_kubectl_reads_them(self) -> None:
         kubectl = shutil.which("kubectl")

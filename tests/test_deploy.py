@@ -13,10 +13,13 @@ import ssl
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import jwt
+from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import Authority
@@ -26,6 +29,44 @@ from tests.test_tap import PATIENCE, ROOT, SECRET, TWISTD, ProcessTestCase, envi
 
 DEPLOY = ROOT / "deploy"
 SERVICES = ("kschat.service", "kschat@.service")
+
+_MONITORING = "tests.test_monitoring.Prometheus.test_every_expression_is_understood_and_every_series_in_it_is_there"
+_IMAGE = "tests.installation.container_image.TestImage.test_it_serves_and_is_the_same_whenever_it_is_built"
+_LITESTREAM = (
+    "tests.e2e.test_restore.LitestreamTests.test_clients_of_before_miss_nothing_that_was_acknowledged_after_the_restore"
+)
+_COMPOSE_HAPROXY = "tests.test_containers.TestCompose.test_haproxy_understands_its_file_and_finds_the_daemons"
+
+#: Files of deploy/ -> the test in which the program that they are for reads them; for the manifests of Kubernetes and
+#: for compose, where that program may be missing, their schema or what is read of them.
+READ_BY: Mapping[str, str] = {
+    "kschat*.service": "tests.test_deploy.Units.test_systemd_understands_every_line",
+    "kschat*.socket": "tests.test_deploy.Units.test_systemd_understands_every_line",
+    "kschat@.service.d/*": "tests.test_deploy.Units.test_systemd_understands_every_line",
+    "kschat.sysusers": "tests.test_deploy.Units.test_its_user_and_its_directories_are_made",
+    "kschat.tmpfiles": "tests.test_deploy.Units.test_its_user_and_its_directories_are_made",
+    "litestream.yml": _LITESTREAM,
+    "logrotate.conf": "tests.test_deploy.Units.test_logrotate_understands_its_file",
+    "nginx*.conf": "tests.e2e.test_proxies.BelowAPath.test_through_nginx",
+    "haproxy*.cfg": "tests.e2e.test_proxies.BelowAPath.test_through_haproxy",
+    "apache*.conf": "tests.e2e.test_proxies.BelowAPath.test_through_apache",
+    "prometheus-rules.yml": _MONITORING,
+    "grafana-dashboard.json": _MONITORING,
+    "completion/kschat.bash": "tests.test_commands.Made.test_bash_completes_commands_options_and_choices",
+    "completion/*": "tests.test_commands.Made.test_other_shells_find_nothing_wrong_with_theirs",
+    "man/*": "tests.test_commands.Made.test_man_finds_nothing_wrong_with_a_page",
+    "container/Containerfile": _IMAGE,
+    "container/build.lock": _IMAGE,
+    "container/requirements.lock": "tests.test_deb.TestPackage.test_debian_s_python_runs_what_is_in_it",
+    "container/compose.yml": "tests.installation.container_image.TestCompose.test_podman_compose_starts_what_it_says",
+    "container/haproxy.cfg": _COMPOSE_HAPROXY,
+    "kubernetes/kschat.yaml": "tests.test_containers.TestKubernetes.test_they_fit_the_schemas",
+    "kubernetes/kustomization.yaml": "tests.test_containers.TestKubernetes.test_kubectl_reads_them",
+    "debian/kschat.toml": "tests.test_deb.TestSettings.test_the_daemon_reads_them",
+    "debian/control": "tests.test_deb.TestPackage.test_dpkg_reads_what_it_is",
+    "debian/p*": "tests.installation.debian_package.TestPackage.test_it_serves_and_leaves_nothing",
+    "debian/*": "tests.installation.debian_package.TestPackage.test_lintian_finds_nothing",
+}
 
 #: What a unit may score in ``systemd-analyze security``, times 10: 0 is nothing exposed, 100 all.
 EXPOSURE = 19
@@ -38,6 +79,17 @@ def require_systemd(name: str) -> str:
     found = re.match(r"systemd (\d+)", version)
     require("" if found and int(found[1]) >= 252 else f"{name} is not of systemd 252 or later")
     return path
+
+
+class TestFiles(SynchronousTestCase):
+    def test_each_is_read_in_a_test_by_the_program_that_it_is_for(self) -> None:
+        files = [path for path in DEPLOY.rglob("*") if path.is_file()]
+        for path in files:
+            name = str(path.relative_to(DEPLOY))
+            self.assertTrue(any(fnmatch(name, pattern) for pattern in READ_BY), f"no test reads {name}")
+        for pattern, test in READ_BY.items():
+            self.assertTrue(any(fnmatch(str(path.relative_to(DEPLOY)), pattern) for path in files), pattern)
+            self.assertTrue(callable(namedAny(test)), test)
 
 
 class Units(SynchronousTestCase):

@@ -48,6 +48,7 @@ from kschat.chat import (
     blocks,
     changes,
     commands,
+    confirmations,
     copies,
     delivery,
     expiry,
@@ -238,6 +239,16 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(CONFIG.max_batch),
         many(CONFIG.max_in_flight),
         size(delivery.MAX_BATCH_BYTES),
+    ),
+    "the wait of a batch for others; its messages, from which on it does not wait": (
+        seconds(CONFIG.linger),
+        many(delivery.ENOUGH),
+    ),
+    "the wait until a WebSocket is asked to confirm what was written to it; messages, and bytes of them, that wait for "
+    "that": (
+        seconds(confirmations.MAX_GATHER_SECONDS),
+        many(confirmations.MAX_GATHERED),
+        size(confirmations.MAX_GATHERED_BYTES),
     ),
     "bytes of a large message; of a batch of those, if it has several": (
         many(delivery.LARGE),
@@ -560,6 +571,39 @@ def page(name: str) -> str:
     return " ".join((DOCS / name).read_text("utf-8").split())
 
 
+#: A bound beyond which something is refused, ended or lost; beyond the others it only waits, or comes in parts.
+LOSES = re.compile(
+    r"refus|closed|(?<!`)\bcut\b|disconnected|dropped|deleted|ER \d|\b[45]\d\d\b|`busy`|Authentication|the same$|holds"
+)
+
+#: The metrics that count what bounds refuse and lose: the first whose pattern the row has.
+COUNTED = (
+    (r"^the memory store", "kschat_messages_forgotten_total"),
+    (r"^cursors and the like", "kschat_cursors_dropped_total"),
+    (r"^spans that wait", "kschat_spans_total"),
+    (r"^commands for other daemons", "kschat_cluster_commands_dropped_total"),
+    (r"^events that wait for another turn", "kschat_full_total"),
+    (r"hooks|receiver", "kschat_hook_dropped_total"),
+    (r"^questions (to your|without)", "kschat_ask_silent_total"),
+    (r"^events that are posted", "kschat_hook_deliveries_total"),
+    (r"another server", "kschat_key_fetches_total"),
+    (r"HTTP API|^revocations|^a notice", "kschat_api_calls_total"),
+    (r"pushe[sd]|^push", "kschat_pushes_total"),
+    (r"keys at `jwks_url`|Authentication error", "kschat_sockets_denied_total"),
+    (r"`rate_|typing_interval", "kschat_limited_total"),
+    (r"sockets of a user", "kschat_limited_total"),
+    (r"503|429|closed unanswered", "kschat_connections_turned_away_total"),
+    (r"HTTP|^arguments|^headers|^time to the end of the handshake", "kschat_http_refused_total"),
+    (r"^proofs", "kschat_http_refused_total"),
+    (r"ER \d", "kschat_refusals_total"),
+    (r"closed", "kschat_sessions_closed_total"),
+    (r"^requests forwarded", "kschat_connections_turned_away_total"),
+)
+
+#: Of the parent of several daemons, which has no metrics.
+UNCOUNTED = ("processes of `kschat run`",)
+
+
 class TestBounds(SynchronousTestCase):
     """The table "What is bounded" of docs/architecture.md."""
 
@@ -581,6 +625,16 @@ class TestBounds(SynchronousTestCase):
 
     def test_each_row_has_its_numbers_here(self) -> None:
         self.assertEqual([row[0] for row in self.rows()], list(BOUNDS))
+
+    def test_what_is_refused_or_lost_is_counted(self) -> None:
+        metrics = page("metrics.md")
+        for name, bound, beyond in self.rows():
+            if not LOSES.search(beyond) or name.startswith(UNCOUNTED):
+                continue
+            row = f"{name} | {bound} | {beyond}"
+            found = next((metric for pattern, metric in COUNTED if re.search(pattern, row)), None)
+            assert found is not None, f"{name}: no metric tells that this bound was reached"
+            self.assertIn(f"`{found}`", metrics)
 
     def test_a_setting_that_is_named_is_there(self) -> None:
         for row in self.rows():
@@ -692,7 +746,7 @@ class TestMaps(SynchronousTestCase):
             self.assertTrue(places or name == "compat_*.py", name)
 
     def test_each_package_s_docstring_names_its_modules(self) -> None:
-        for top in ("kschat", "attack", "chaos", "soak", "fuzz", "bench"):
+        for top in ("kschat", "attack", "chaos", "soak", "fuzz", "bench", "simulate"):
             for init in (ROOT / top).rglob("__init__.py"):
                 named = set(re.findall(r"``(\w+)/?``", ast.get_docstring(ast.parse(init.read_text("utf-8"))) or ""))
                 for path in init.parent.iterdir():

@@ -33,6 +33,25 @@ class LicenceTests(SynchronousTestCase):
         self.assertEqual(found["summary"]["used_licenses"], ["MIT"])
         self.assertEqual((ROOT / "LICENSE").read_text(), (ROOT / "LICENSES" / "MIT.txt").read_text())
 
+    def test_an_audit_that_could_not_look_a_package_up_fails(self) -> None:
+        """pip-audit passes where no package is known to the service that it asks, unless it is strict."""
+        place = Path(self.mktemp()).absolute()
+        (place / "bin").mkdir(parents=True)
+        for name, text in (
+            ("pip", ""),
+            ("reuse", ""),
+            ("pip-audit", 'case " $* " in *" --strict "*) echo "it could not be looked up" >&2; exit 1 ;; esac'),
+        ):
+            (place / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+            (place / "bin" / name).chmod(0o755)
+        for name in (".created", ".installed", ".dev"):
+            (place / name).touch()
+        ended = subprocess.run(
+            ["make", "audit", f"VENV={place}"], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        self.assertNotEqual(ended.returncode, 0)
+        self.assertIn("it could not be looked up\naudit: a locked package has a known vulnerability, or", ended.stderr)
+
     def test_the_bill_of_materials_names_each_locked_package(self) -> None:
         path = Path(self.mktemp()).absolute()
         options = ["--pyproject", "pyproject.toml", "--output-reproducible", "--output-format", "JSON"]

@@ -104,7 +104,7 @@ class Prometheus(ProcessTestCase):
         self.assertEqual(checked.returncode, 0, checked.stderr)
         # In relay mode a daemon has a router; it need not be there.
         daemon, url = self.started(
-            *("--listen", "tcp:0:interface=127.0.0.1", "--store", f"sqlite:{self.directory / 'chat.db'}"),
+            *("--listen", "tcp:0:interface=127.0.0.1", "--store", "sqlite:chat.db"),
             KSCHAT_SECRET=SECRET,
         )
         target = url.split("//")[1].rstrip("/")

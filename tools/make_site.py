@@ -28,11 +28,11 @@ OTHERS = {
 PARTS = {
     "Writing a client": ("guide", "clients", "page", "tokens", "api", "hooks", "asking", "commands", "examples"),
     "Running it": (
-        *("operations", "runbook", "admin", "configuration", "storage", "proxies"),
+        *("install", "operations", "runbook", "admin", "configuration", "storage", "proxies"),
         *("containers", "cloud-foundry", "security", "metrics", "push"),
     ),
     "Coming and deciding": ("first-minute", "migration", "compatibility", "performance", "bench", "conformance"),
-    "Inside": ("architecture", "library", "reference", "contributing", "reporting", "changes", "licence"),
+    "Inside": ("architecture", "testing", "library", "reference", "contributing", "reporting", "changes", "licence"),
 }
 
 #: What the API reference is of: what a program of one's own may stand on.

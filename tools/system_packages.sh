@@ -6,7 +6,8 @@
 #     system_packages.sh browser        Node.js, npm and Chromium, for the tests
 #     system_packages.sh services       RabbitMQ, Redis and PostgreSQL, for the tests and the bench, which start their own
 #     system_packages.sh proxies        nginx, haproxy and Apache, for the tests, which start their own
-#     system_packages.sh operations     systemd's tools, logrotate and Prometheus, for the tests of deploy/
+#     system_packages.sh operations     systemd's tools, logrotate, Prometheus, zsh, fish and groff, for the tests of deploy/
+#     system_packages.sh packaging      debootstrap, lintian, podman, podman-compose and runc, for the tests of package and image
 #     system_packages.sh clock          libfaketime, for the tests that set a daemon's clock
 #     system_packages.sh disk           a C compiler, for the library of a slow disk
 #     system_packages.sh readme         Debian's Python and make, from which a test makes a bare machine
@@ -43,6 +44,16 @@ case "${1:-}" in
         command -v systemd-analyze >/dev/null || wanted="systemd"
         test -x /usr/sbin/logrotate || wanted="$wanted logrotate"
         command -v promtool >/dev/null || wanted="$wanted prometheus"
+        command -v zsh >/dev/null || wanted="$wanted zsh"
+        command -v fish >/dev/null || wanted="$wanted fish"
+        command -v groff >/dev/null || wanted="$wanted groff-base"
+        ;;
+    packaging)
+        test -x /usr/sbin/debootstrap || wanted="debootstrap"
+        command -v lintian >/dev/null || wanted="$wanted lintian"
+        command -v podman >/dev/null || wanted="$wanted podman"
+        command -v podman-compose >/dev/null || wanted="$wanted podman-compose"
+        test -x /usr/sbin/runc || command -v runc >/dev/null || wanted="$wanted runc"
         ;;
     clock)
         # Its library alone, which lies in a directory of the machine's kind.
@@ -59,7 +70,7 @@ case "${1:-}" in
         done
         ;;
     *)
-        echo "usage: $0 venv PYTHON | browser | services | proxies | operations | clock | disk | readme" >&2
+        echo "usage: $0 venv PYTHON | browser | services | proxies | operations | packaging | clock | disk | readme" >&2
         exit 2
         ;;
 esac

@@ -7,12 +7,12 @@ _kschat() {
       compopt -o default
       return
       ;;
-    --api | --before | --cid | --expires | --from | --interval | --issued-before | --jti | --lines | --listen | --moderates | --name | --processes | --rooms | --store | --timeout | --to | --user | -b | -e | -f | -i | -j | -m | -n | -t | -u)
+    --api | --before | --cid | --expires | --from | --interval | --issued-before | --jti | --lines | --listen | --moderates | --name | --processes | --redis | --redis-prefix | --rooms | --store | --timeout | --to | --user | -b | -e | -f | -i | -j | -m | -n | -t | -u)
       return
       ;;
   esac
   if ((COMP_CWORD == 1)); then
-    words='run status online sockets send history tail rooms disconnect revoke export erase token push-key backup restored check-config settings-table completion --help --version'
+    words='run status online sockets send history tail rooms disconnect revoke export erase token push-key backup restored migrate-store check-config settings-table completion --help --version'
   else
     case ${COMP_WORDS[1]} in
       run) words='--processes --logfile --listen --config --help' ;;
@@ -31,6 +31,7 @@ _kschat() {
       push-key) words='--show --json --help' ;;
       backup) words='--json --store --config --help' ;;
       restored) words='--json --store --config --help' ;;
+      migrate-store) words='--drop-events --json --redis --redis-prefix --config --help' ;;
       check-config) words='--connect --json --config --help' ;;
       settings-table) words='--help' ;;
       completion) words='--help bash zsh fish' ;;

@@ -10,6 +10,7 @@ Beside it there may be pages, which use the API themselves.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
@@ -49,15 +50,22 @@ class ApiResource(Resource):
         api: what the operations use.
         pages: by the first part of their path.
         tracer: makes spans of calls; None if there are none.
+        calls: counts them by their outcome.
     """
 
     log = Logger()
     isLeaf = True
 
     def __init__(
-        self, api: Api, pages: Mapping[bytes, IResource] = MappingProxyType({}), tracer: Tracer | None = None
+        self,
+        api: Api,
+        pages: Mapping[bytes, IResource] = MappingProxyType({}),
+        *,
+        tracer: Tracer | None = None,
+        calls: Counter[str] | None = None,
     ) -> None:
         super().__init__()
+        self._calls: Counter[str] = Counter() if calls is None else calls
         self._api = api
         self._tracer = tracer
         self._pages = pages
@@ -141,6 +149,7 @@ class ApiResource(Resource):
 
     def _done(self, answer: Any, request: Request, key: ApiKey, method: Method, body: Any, span: Span | None) -> None:
         self._audit(key, method, body, "done")
+        self._calls["done"] += 1
         _end(span)
         _write(request, HTTPStatus.OK, b"application/json", msgspec.json.encode(answer))
 
@@ -163,6 +172,7 @@ class ApiResource(Resource):
         self.log.failure("a request to the API could not be answered", failure)
 
     def _refuse(self, request: Request, error: ApiError) -> None:
+        self._calls[error.name] += 1
         problem = error.problem
         if problem.status in TRY_AGAIN:
             request.setHeader(b"retry-after", b"1")

@@ -12,6 +12,7 @@
 - ``ids``      a compact encoding of the user and room ids in a message
 - ``packed``   the parts of a message that SQL stores keep as msgpack
 - ``kinds``    how a backend describes itself to the settings and the daemon; ``table`` lists the backends
+- ``archive``  the whole content of a store as records; ``moving`` moves it from one store to another
 - ``generations``  generations of offsets, of stores that may come back with less
 - ``rounds``   rounds of upkeep in a store, in small steps
 - ``reconnect``  keeps a connection to a server and reconnects when it is lost

@@ -80,6 +80,22 @@ def _anything(argument: str) -> None:
     """Whatever it is will do."""
 
 
+class MakeArchive(Protocol):
+    """Makes what reads, or fills, a store as a whole, while no daemon uses it.
+
+    Args:
+        given: the values of all settings, as text, by name.
+        argument: what follows the store's name.
+        reactor: the real one.
+
+    Raises:
+        ValueError: the settings can't be used; the text is one sentence.
+        StoreUnavailable: there is no store, or a daemon uses it; the text is one sentence.
+    """
+
+    def __call__(self, given: Mapping[str, str], argument: str, reactor: Any, /) -> Any: ...
+
+
 class StoreKind(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of store.
 
@@ -98,6 +114,8 @@ class StoreKind(msgspec.Struct, frozen=True, kw_only=True):
         look: looks whether it could be used, where this machine alone can tell; None where it can't.
         probe: tries whether it could be used, where it is a server of the store's own; None where it is none, or one
             that another setting names.
+        reads: makes an ``ArchiveReader``; None where nothing can be moved from it.
+        fills: makes an ``ArchiveWriter``; None where nothing can be moved to it.
     """
 
     name: str
@@ -113,6 +131,8 @@ class StoreKind(msgspec.Struct, frozen=True, kw_only=True):
     files: Callable[[str], Sequence[Path]] = _no_files
     look: Look | None = None
     probe: Probe | None = None
+    reads: MakeArchive | None = None
+    fills: MakeArchive | None = None
 
 
 class Backends(msgspec.Struct, frozen=True):

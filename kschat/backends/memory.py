@@ -73,13 +73,23 @@ class MemoryStore:
         max_bytes: of their bodies and attachments, with ``OVERHEAD`` each and ``PLACE`` a recipient.
         wall: the time of day, in seconds since 1970.
         hooks: whether it has an outbox.
+        counters: count what is forgotten.
     """
 
     keeps = True
     up = True
 
-    def __init__(self, max_messages: int, max_bytes: int, *, wall: WallClock = time, hooks: bool = False) -> None:
+    def __init__(
+        self,
+        max_messages: int,
+        max_bytes: int,
+        *,
+        wall: WallClock = time,
+        hooks: bool = False,
+        counters: Counters | None = None,
+    ) -> None:
         self._wall = wall
+        self._counters = Counters() if counters is None else counters
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -576,6 +586,7 @@ class MemoryStore:
             # and so it is with the inboxes.
             thread = self._order.popleft()
             self._numbers.popleft()
+            self._counters.forgotten += 1
             stored = thread.kept.popleft().stored
             self._bytes -= _size(stored)
             for user, _ in stored.places:
@@ -697,7 +708,7 @@ class Configured(Protocol):
 
 
 def _make(config: Configured, argument: str, *, reactor: Any, wall: WallClock, counters: Counters) -> MemoryStore:
-    return MemoryStore(config.store_messages, config.store_bytes, wall=wall, hooks=config.hooks)
+    return MemoryStore(config.store_messages, config.store_bytes, wall=wall, hooks=config.hooks, counters=counters)
 
 
 STORE = StoreKind(

@@ -248,7 +248,7 @@ class Presence:
     # Notifier.
 
     def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
-        """``user`` came or went: tell who watches and was not told so, but for those that do not keep up."""
+        """``user`` came or went: tell who watches and was not told so; those that do not keep up, when they do."""
         watchers = self._watchers.get(user)
         if not watchers or (not online and self._hub.is_here(user)):
             return
@@ -262,9 +262,11 @@ class Presence:
         count = 0
         for session in tuple(sessions):
             known = session.watched.get(user)
-            if not self._sees(session, user):
+            if not self._sees(session, user) or (known is not None and known[0] is state[0]):
                 continue
-            if (known is None or known[0] is not state[0]) and not session.congested:
+            if session.congested:
+                self._ask_again(user)  # it is told how that stands once it keeps up
+            else:
                 session.watched[user] = state
                 body = body or outgoing.presence(user, *state)
                 session.socket.emit(body)

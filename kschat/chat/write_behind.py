@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.chat.interfaces import RETRY_WAIT, IStore, Progress, StoreUnavailable
+from kschat.counters import Counters
 
 #: Seconds that cursors and the like are gathered before the store is told. What a crash takes
 #: of them is delivered again, with the same ``mid``.
@@ -26,13 +27,15 @@ class WriteBehindBuffer:
     Args:
         clock: the reactor.
         store: is told.
+        counters: count what is dropped.
         shared: whether other daemons read there: a user who leaves this one may come to them at once.
     """
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, store: IStore, shared: bool) -> None:
+    def __init__(self, clock: IReactorTime, store: IStore, counters: Counters, *, shared: bool) -> None:
         self._clock = clock
+        self._counters = counters
         self._store = store
         self._leave_wait = 0.0 if shared else WRITE_BEHIND_WAIT
         self._cursors: dict[str, int] = {}
@@ -136,6 +139,7 @@ class WriteBehindBuffer:
         for mine in (self._cursors, self._seen):
             for user in list(mine)[: max(len(mine) - MAX_WRITE_BEHIND, 0)]:
                 del mine[user]
+                self._counters.cursors_dropped += 1
         if len(self._dirty) > MAX_WRITE_BEHIND:
             self._dirty &= self._cursors.keys() | self._seen.keys()
         self._soon(RETRY_WAIT)

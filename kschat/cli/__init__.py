@@ -14,6 +14,7 @@
 - ``connect``      ``kschat check-config --connect``: opens what a configuration names
 - ``warnings``     secrets that others can read or guess
 - ``push_key``     ``kschat push-key``
+- ``migrate``      ``kschat migrate-store``
 - ``maintenance``  ``kschat backup`` and ``kschat restored``
 """
 

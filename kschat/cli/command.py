@@ -31,6 +31,7 @@ from kschat.cli.connect import Finding, try_all
 from kschat.cli.definitions import DEFINITIONS, NO
 from kschat.cli.inspecting import inspect, text_of
 from kschat.cli.maintenance import BackupOptions, RestoredOptions, TellRedis, backup, restored
+from kschat.cli.migrate import MigrateOptions, RunReactor, migrate_store
 from kschat.cli.options import CommandHelp, DefinedOptions, line_of
 from kschat.cli.push_key import PushKeyOptions, push_key
 from kschat.cli.revoke import RevokeInRedis, RevokeOptions, revoke
@@ -137,6 +138,7 @@ LOCAL: Mapping[str, type[usage.Options]] = {
     "push-key": PushKeyOptions,
     "backup": BackupOptions,
     "restored": RestoredOptions,
+    "migrate-store": MigrateOptions,
     "check-config": CheckOptions,
     "settings-table": TableOptions,
     "completion": CompletionOptions,
@@ -247,6 +249,7 @@ def main(
     run_daemons: RunDaemons,
     tell_redis: TellRedis,
     revoke_in_redis: RevokeInRedis,
+    run_reactor: RunReactor,
     tools: Tools,
 ) -> int:
     """Runs the command.
@@ -256,6 +259,7 @@ def main(
         run_daemons: for ``run``.
         tell_redis: for ``restored``.
         revoke_in_redis: for ``revoke``.
+        run_reactor: for ``migrate-store``.
         tools: for commands that use the API, and for what is read from standard input.
 
     Returns:
@@ -271,6 +275,10 @@ def main(
             return API_COMMANDS[chosen.definition.name](call)
         if isinstance(chosen, RunOptions):
             return run_daemons(load(chosen.given(), environ), chosen.launch())
+        if isinstance(chosen, MigrateOptions):
+            return migrate_store(
+                chosen, environ, output=output, errors=errors, monotonic=tools.monotonic, run_reactor=run_reactor
+            )
         if isinstance(chosen, TokenOptions) and chosen.inspected is not None:
             text = tools.standard_input.read() if chosen.inspected == "-" else chosen.inspected
             found = inspect(text, chosen.given(), environ, wall)
@@ -336,6 +344,9 @@ def run() -> None:
     ) -> int | None:
         return in_reactor(reactor, lambda: redis.revoke(store, bus, reactor, revocation=revocation, now=now))
 
+    def run_reactor(begin: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+        return in_reactor(reactor, lambda: begin(reactor))
+
     tools = Tools(
         connect=api_commands.connect,
         wall=time.time,
@@ -354,6 +365,7 @@ def run() -> None:
             run_daemons=run_daemons,
             tell_redis=tell_redis,
             revoke_in_redis=revoke_in_redis,
+            run_reactor=run_reactor,
             tools=tools,
         )
         sys.stdout.flush()

@@ -418,6 +418,46 @@ _COMMANDS: Final = (
         examples=("restored --store sqlite:kschat.db",),
     ),
     Definition(
+        name="migrate-store",
+        summary="Move all of a store into another one.",
+        text="Moves everything from one store to another, page by page: users, conversations with their read marks, "
+        "messages with their cids, inboxes with their offsets, rooms, block lists, revocations and push subscriptions. "
+        "Then reads both, and compares counts and checksums. FROM is sqlite:PATH, redis (with --redis and the other "
+        "settings of Redis) or postgresql://…, TO is an empty postgresql://…. No daemon may use either of them. A "
+        "command that was interrupted, also by SIGKILL, goes on where it was when it is given again; until it is done, "
+        "daemons refuse TO. FROM keeps what it has.",
+        synopsis="FROM TO [settings]",
+        operands=(
+            Operand(name="FROM", text="The store that is moved, as the setting store names it."),
+            Operand(name="TO", text="The store that it is moved to."),
+        ),
+        groups=(
+            Group(
+                title="Options",
+                options=(
+                    Option(
+                        name="drop-events",
+                        text="Move the store although events for a back end (hooks_url, push_key) wait in it; they are "
+                        "lost.",
+                    ),
+                    JSON,
+                    _setting("redis", "URL"),
+                    _setting("redis_prefix", "PREFIX"),
+                    _CONFIG,
+                ),
+            ),
+        ),
+        statuses={
+            TRY_AGAIN: "a store could not be used any more; the same command goes on from there",
+            NO: "the two stores do not hold the same; daemons refuse TO",
+        },
+        end=_TOO,
+        examples=(
+            "migrate-store sqlite:kschat.db postgresql://kschat@localhost/kschat",
+            "migrate-store redis postgresql://kschat@localhost/kschat --redis redis://localhost:6379/0",
+        ),
+    ),
+    Definition(
         name="check-config",
         summary="Check the configuration and print it, secrets masked.",
         text="Checks the configuration that the daemon would use, and prints it as TOML with secrets masked; with "

@@ -101,8 +101,7 @@ def restored(
 def _redis_restored(options: Options, given: Mapping[str, str], tell_redis: TellRedis) -> str:
     if not given["redis"]:
         raise ConfigError("restored: name the Redis: --redis redis://host:6379/0")
-    prefix, ca, cert, key = (given[f"redis_{name}"] for name in ("prefix", "ca", "cert", "key"))
-    settings = redis.Settings(url=given["redis"], prefix=prefix, ca=ca, cert=cert, key=key)
+    settings = redis.given_settings(given, given["redis"])
     try:
         kept = tell_redis(settings)
     except (StoreUnavailable, redis.AddressError) as error:

@@ -87,8 +87,8 @@ def _done(
     if store == "redis" and not settings["redis"]:
         raise ConfigError("revoke: name the Redis: --redis redis://host:6379/0")
     if store == "redis" or (store == "none" and bus):
-        kept = _redis(settings, settings["redis"]) if store == "redis" else None
-        told = in_redis(kept, _redis(settings, bus), revocation, now)
+        kept = redis.given_settings(settings, settings["redis"]) if store == "redis" else None
+        told = in_redis(kept, redis.given_settings(settings, bus), revocation, now)
         if told is None:
             return "in Redis; the daemons, which could not be told, read it there"
         return f"{'in Redis, and ' if kept else ''}on {told} {'daemon' if told == 1 else 'daemons'} now"
@@ -106,21 +106,6 @@ def _done(
     if kind == "postgresql":
         raise ConfigError(f"revoke: a daemon writes it to the store {kind}: {where}; or use the API")
     raise ConfigError(f"revoke: the store {store} keeps nothing while no daemon runs: {where}")
-
-
-def _redis(settings: Mapping[str, str], url: str) -> redis.Settings:
-    prefix, ca, cert, key = (settings[f"redis_{name}"] for name in ("prefix", "ca", "cert", "key"))
-    wait, wait_timeout = int(settings["redis_wait"]), float(settings["redis_wait_timeout"])
-    return redis.Settings(
-        url=url,
-        prefix=prefix,
-        ca=ca,
-        cert=cert,
-        key=key,
-        wait=wait,
-        wait_timeout=wait_timeout,
-        patience=redis.patience(wait, wait_timeout),
-    )
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -143,8 +143,9 @@ def _exposed(name: str, path: Path, private: bool) -> str:
         return ""
     if not stat.S_ISREG(found.st_mode):
         return ""
-    # A file of root's that is given to the group of the daemon is how some systems hand over secrets.
-    handed_over = found.st_uid == 0 and os.geteuid() != 0
+    # A file of root's that is given to the group of the daemon is how some systems hand over secrets. Root, who asks
+    # about the settings of a daemon that is another user's, sees the other group.
+    handed_over = found.st_uid == 0 and (os.geteuid() != 0 or found.st_gid != 0)
     mode = stat.S_IMODE(found.st_mode) & ~(0o640 if handed_over else 0o600)
     if mode & 0o044 and private:
         can = "read and change" if mode & 0o022 else "read"

@@ -20,7 +20,6 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
-from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
@@ -28,7 +27,15 @@ from twisted.web.server import Request, Site
 from kschat.budget import Budget
 from kschat.counters import Counters
 from kschat.front.clients import NOBODY, ClientAddress, ClientAddresses
-from kschat.front.compat_twisted import forget_body, forget_producer, request_line, set_target, take_buffered, unsent
+from kschat.front.compat_twisted import (
+    TellingChannel,
+    forget_body,
+    forget_producer,
+    request_line,
+    set_target,
+    take_buffered,
+    unsent,
+)
 from kschat.front.pool import Holder, Place, Pool
 from kschat.front.target import hosts_allowed, parse_target
 from kschat.front.timers import TimerWheel
@@ -209,7 +216,7 @@ class Heir(Holder, Protocol):
         """Bytes arrived."""
 
 
-class Channel(HTTPChannel):
+class Channel(TellingChannel):
     """One HTTP connection. Made by ``BoundedSite``."""
 
     site: BoundedSite
@@ -238,6 +245,8 @@ class Channel(HTTPChannel):
     waits = False
     #: whether the client does not read its answers
     congested = False
+    #: whether all requests are answered, and another one may come
+    idle = False
 
     def connectionMade(self) -> None:
         """A connection was accepted."""
@@ -260,6 +269,7 @@ class Channel(HTTPChannel):
 
     def allHeadersReceived(self) -> None:
         """A request's head has arrived."""
+        self.idle = False
         self._wait(self.site.bounds.body_timeout)
         request = self.requests[-1]
         addresses = self.site.addresses
@@ -364,6 +374,7 @@ class Channel(HTTPChannel):
 
     def requestDone(self, request: Request) -> None:
         """The request is answered; the connection may carry another, which waits for its turn."""
+        self.idle = True
         self._wait(self.site.bounds.answer_timeout)
         if not self.address and self.place is not None:
             # What a proxy's connection carries next may be another client's.
@@ -465,10 +476,17 @@ class Channel(HTTPChannel):
 
     def alarm(self) -> None:
         """A phase took too long."""
+        if not self.idle or unsent(self.transport):
+            self.site.refused["timeout"] += 1
         self.transport.abortConnection()
+
+    def bad_request(self) -> None:
+        """What has arrived is no request; twisted.web answers it."""
+        self.site.refused[_BAD_REQUEST[:3].decode()] += 1
 
     def refuse(self, status: bytes) -> None:
         """Answer with ``status`` and close without reading the rest."""
+        self.site.refused[status[:3].decode()] += 1
         self.transport.write(b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % status)
         self.loseConnection()
 
@@ -568,6 +586,7 @@ class BoundedSite(Site):
         self.budget = budget
         self.channels: set[Channel] = set()
         self._counters = counters
+        self.refused = counters.http_refused
         self.log_requests(access_log)
 
     def log_requests(self, on: bool) -> None:

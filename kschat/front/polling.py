@@ -113,6 +113,9 @@ class Polling:
 
     log = Logger()
 
+    #: See ``wire.roles.Transport``: a GET confirms what the one before it took.
+    asks_by_ping = False
+
     def __init__(self, context: TransportContext, revision: Revision, text_only: bool) -> None:
         self.session: EngineSession | None = None
         self.slot: int | None = None
@@ -363,6 +366,7 @@ class Polling:
         """The session has ended: answer its POSTs, and read no more."""
         while self._bodies:
             self._answer_post(self._bodies.pop(0)[0])
+        self._hold()
 
     def _answer_post(self, request: Request) -> None:
         if self._post is not request:

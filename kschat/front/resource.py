@@ -220,6 +220,7 @@ class PeerResource(Resource):
             # It has no body, so nobody has looked at its head.
             request.digest = self._checked(request, request.method, request.uri)
         if not request.digest or not self._session_ids.proofs.fits(request.digest, body):
+            request.channel.site.refused["403"] += 1
             request.setResponseCode(403)
             return b""
         if request.content is not None:

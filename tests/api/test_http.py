@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -19,10 +20,12 @@ from twisted.web.test.requesthelper import DummyRequest
 from kschat.api.http import MAX_REQUESTS, POLLED_EVERY, ApiResource
 from kschat.api.keys import MAX_API_KEYS, ApiKeys
 from kschat.api.methods import MAX_BYTES_PER_TURN, MAX_PER_TURN, MAX_TURN_SECONDS, METHODS, Api
+from kschat.api.problems import PROBLEMS
 from kschat.api.types import MAX_NOTICE
 from kschat.backends.memory import MemoryStore
 from kschat.chat import copies
 from kschat.chat.inquiries import INQUIRY_WAIT
+from kschat.front.metrics import KNOWN
 from kschat.wire.jsonnumbers import MAX_REWRITTEN
 from tests.chat.peers import Daemon
 from tests.chat.test_daemons import DaemonsTestCase
@@ -65,7 +68,8 @@ class ApiTestCase(SynchronousTestCase):
         self.api = Api(
             self.daemon.context.operations, keys(KEYS), max_room=2, max_rooms=10, clock=clock, wall=clock.seconds
         )
-        self.resource = ApiResource(self.api)
+        self.calls: Counter[str] = Counter()
+        self.resource = ApiResource(self.api, calls=self.calls)
 
     def ask(self, name: str, body: object, key: str = KEY, method: bytes = b"POST") -> Any:
         """The request, answered or not."""
@@ -101,6 +105,9 @@ class ApiTestCase(SynchronousTestCase):
 
 
 class Access(ApiTestCase):
+    def test_each_outcome_has_a_series_from_the_start(self) -> None:
+        self.assertEqual(set(KNOWN["api_calls"]), {"done", *PROBLEMS})
+
     def test_a_request_without_a_key_that_counts_is_unauthorized(self) -> None:
         for key in ("", "x" * 32, KEY + "x", "k" * 31, "k" * 5000):
             self.assertEqual((401, "unauthorized"), self.refused(self.ask("presence", {"users": ["ann"]}, key)))
@@ -109,6 +116,7 @@ class Access(ApiTestCase):
         self.assertEqual((403, "not-allowed"), self.refused(self.ask("send", {"to": "ann", "msg": 1}, READER)))
         asked = self.ask("history", {"user": "ann", "peer": "ben"}, READER)
         self.assertEqual((200, {"messages": [], "next": None}), self.answered(asked))
+        self.assertEqual({"not-allowed": 1, "done": 1}, self.calls)
 
     def test_an_unknown_path_and_another_method_are_refused(self) -> None:
         self.assertEqual((404, "not-found"), self.refused(self.ask("nothing", {})))

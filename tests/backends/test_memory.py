@@ -14,6 +14,7 @@ from kschat.backends.memory import OVERHEAD, PLACE, MemoryRouter, MemoryStore
 from kschat.backends.memory_index import MemoryConversation
 from kschat.chat.interfaces import Entry, InboxState, IStore, Page, Progress, Stored
 from kschat.chat.message import Message
+from kschat.counters import Counters
 from tests.contracts import istore, outbox, router, unread
 from tests.contracts.istore import entries, kept, offsets
 from tests.contracts.made import message, to
@@ -95,8 +96,10 @@ class TestBounds(MemoryTestCase):
     """What is kept, and what gives way."""
 
     def test_the_oldest_messages_are_forgotten_beyond_the_count(self) -> None:
-        store = MemoryStore(3, 10**9)
+        counters = Counters()
+        store = MemoryStore(3, 10**9, counters=counters)
         answers = self.append(store, to("ben", "cem", "ben", "ben", "cem"))
+        self.assertEqual(counters.forgotten, 2)
         self.assertEqual(self.read(store, "ben"), entries(answers[2:4]))
         self.assertEqual(self.read(store, "cem"), entries(answers[4:]))
         self.assertEqual(self.result(store.inbox("ben")), InboxState(0, 2, 3))

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 from twisted.internet.defer import Deferred, gatherResults
 
-from kschat.backends.postgresql import updates
+from kschat.backends.postgresql import queries, updates
 from kschat.backends.postgresql import writer as writer_module
+from kschat.backends.postgresql.address import places
+from kschat.backends.postgresql.session import Session
 from kschat.backends.postgresql.store import PostgresqlStore
 from kschat.chat import changes
 from kschat.chat.interfaces import Entry, IStore
 from kschat.chat.message import Changes
 from kschat.chat.push import PushSubscription
+from tests.backends.filled import fill
 from tests.backends.postgresql_stores import PostgresqlTestCase
 from tests.contracts import istore, rates
 from tests.contracts.istore import offsets
@@ -52,6 +56,55 @@ class PostgresqlRateTests(rates.RateContract, PostgresqlTestCase):
         if self._server is None:
             self._server = await shared_postgresql()
         return await self.store(self._server, send_rate=send_rate, send_burst=send_burst)
+
+
+class PlanTests(PostgresqlTestCase):
+    """No query of a daemon goes through a whole table, whatever the tables hold."""
+
+    def scans(self, plan: Any) -> Iterator[dict[str, Any]]:
+        """The nodes of a plan that read a table."""
+        if "Relation Name" in plan and plan["Node Type"] != "Bitmap Heap Scan":
+            yield plan
+        if plan["Node Type"] == "Bitmap Index Scan":
+            yield plan
+        for below in plan.get("Plans", ()):
+            yield from self.scans(below)
+
+    async def test_each_query_finds_its_rows_by_an_index(self) -> None:
+        server = await shared_postgresql()
+        await fill(await self.store(server))
+        name, names, number = b"ann", [b"ann", b"ben"], 2**62
+        asked: dict[str, Any] = {
+            "INBOX": (name,),
+            "ENDS": (names,),
+            "STANDING": (name,),
+            "READ": {"user": 1, "after": 1, "limit": 100},
+            "TARGETS": (names, names, [1, 2]),
+            "MINE": {"user": name, "peer": b"ben"},
+            "HISTORY": {"talk": 1, "before": number, "limit": 100, "gone": 0},
+            "PEER": (1, name),
+            "CONVERSATIONS": {"user": name, "number": number, "tail": b"", "limit": 100},
+            "FIND": (number, name, b""),
+            "READERS": (b"#r", number),
+            "MEMBERS": (b"#r",),
+            "ROOMS": (name,),
+            "SEEN": (names,),
+            "BLOCKED": (name,),
+            "BLOCKS": (name, names),
+            "SUBSCRIPTIONS": (name,),
+            "REVOCATIONS": (0, 100),
+        }
+        statements = {key: value for key, value in vars(queries).items() if key.isupper() and isinstance(value, str)}
+        used = {key for key, value in statements.items() if value.startswith(("SELECT", "WITH"))}
+        self.assertEqual(used - {"COLUMNS", "NAMED"}, set(asked))
+        session = Session(places(server.url)[0], 10.0)
+        self.addCleanup(session.close)
+        for key, parameters in asked.items():
+            explained = f"EXPLAIN (FORMAT JSON) {statements[key]}".encode()
+            ((plans,),) = session.connection.execute(explained, parameters).fetchall()
+            for scan in self.scans(plans[0]["Plan"]):
+                found = scan.get("Index Cond") or scan.get("Relation Name") == "state"
+                self.assertTrue(found, f"{key}: {scan}")
 
 
 class DaemonsTests(PostgresqlTestCase):

@@ -285,6 +285,7 @@ class Noting(HubTests):
         self.assertLessEqual(len(self.hub.write_behind._seen), MAX_WRITE_BEHIND)
         self.assertLessEqual(len(self.hub.write_behind._dirty), MAX_WRITE_BEHIND)
         self.assertIn("ann", self.hub.write_behind._seen)
+        self.assertEqual(self.house.counters.cursors_dropped, 101)
 
 
 class Resync(HubTests):

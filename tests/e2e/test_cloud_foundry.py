@@ -6,29 +6,31 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.threads import deferToThread
-from twisted.trial import unittest
-from twisted.web.client import Agent, readBody
-from twisted.web.http_headers import Headers
 
 from kschat.front.polling import LAST_WORDS_TIMEOUT
-from tests.e2e.chatting import messages_of, new_user, sending
-from tests.support import REPOSITORY, SECRET, NodeClient, require_node, token
+from tests.e2e.deployed import DeployedTestCase
+from tests.support import REPOSITORY, SECRET, require_node
 from tests.support.foundry import Droplet, Instance
 from tests.support.needs import require_program
 from tests.support.rabbitmq import shared_rabbitmq
 from tests.support.redis import shared_redis
-from tests.support.waiting import real_reactor
 
 #: Seconds from SIGTERM to SIGKILL (Cloud Foundry's documents: "App Container Lifecycle").
 KILLED_AFTER = 10
 
 
-class CloudFoundryTests(unittest.TestCase):
-    timeout = 300
+class CloudFoundryTests(DeployedTestCase):
+    #: As the router passes a request on.
+    routed: ClassVar[Mapping[str, str]] = {
+        "Host": "chat.example.com",
+        "X-Forwarded-For": "192.0.2.7",
+        "X-Forwarded-Proto": "https",
+    }
 
     async def services(self) -> dict[str, list[dict[str, Any]]]:
         """Those of the tests, as brokers describe theirs."""
@@ -52,13 +54,6 @@ class CloudFoundryTests(unittest.TestCase):
             ],
         }
 
-    async def get(self, instance: Instance, path: str) -> tuple[int, bytes]:
-        """As the router passes a request on."""
-        routed = {"Host": "chat.example.com", "X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
-        headers = Headers({name: [value] for name, value in routed.items()})
-        response = await Agent(real_reactor()).request(b"GET", f"{instance.url}{path}".encode(), headers)
-        return response.code, await readBody(response)
-
     async def test_it_serves_the_page_and_two_clients_on_two_instances(self) -> None:
         require_node()
         directory = tempfile.mkdtemp(prefix="kschat-")
@@ -70,25 +65,10 @@ class CloudFoundryTests(unittest.TestCase):
         for instance in (one, other):
             ready = await instance.ready_becomes("ready")
             self.assertEqual(("up", "up", "up"), (ready["router"], ready["store"], ready["bus"]))
-            self.assertEqual(200, (await self.get(instance, application.health_check_http_endpoint))[0])
-            status, page = await self.get(instance, f"/?uid=1&rid=2&token={token('1')}")
-            self.assertEqual(200, status)
-            for path in re.findall(rb'(?:src|href)="(/?static/[^"]+)"', page)[:5]:
-                self.assertEqual(200, (await self.get(instance, "/" + path.decode().lstrip("/")))[0], path)
-            self.assertEqual(404, (await self.get(instance, "/metrics"))[0])
-        users = new_user("one"), new_user("other")
-        clients = [NodeClient.start(self, 4, one), NodeClient.start(self, 2, other)]
-        sockets = [
-            await client.connect(f"{instance.url}/kschat", query=f"token={token(user)}", transports=transports)
-            for client, instance, user, transports in zip(
-                clients, (one, other), users, (["polling"], ["websocket"]), strict=True
-            )
-        ]
-        for this, that in ((0, 1), (1, 0)):
-            (ack,) = await sockets[this].emit("Send", sending(users[this], users[that], "hello"))
-            self.assertEqual("Send Emit is success.", ack["RESPONSE"], ack)
-            (got,) = messages_of(await sockets[that].next("RESPRECEIVER"))
-            self.assertEqual("hello", got["msg"])
+            self.assertEqual(200, (await self.get(instance.url + application.health_check_http_endpoint))[0])
+            await self.assert_serves_the_page(instance.url, SECRET)
+            self.assertEqual(404, (await self.get(f"{instance.url}/metrics"))[0])
+        await self.assert_two_clients_chat(one, other, SECRET)
         self.assertEqual([0, 0], [await instance.stop() for instance in (one, other)])
         self.assertNotIn("messages are lost", one.log)
         self.assertEqual([], one.faults + other.faults)

@@ -363,6 +363,7 @@ class Cluster(DaemonsTestCase):
         redis.kill()
         for daemon in (one, other):
             await self.parts_become(daemon, status="degraded", router="up", store="down", bus="down")
+            self.assertEqual({"status": "live"}, await daemon.live())  # a restart would only cut everybody off
         (ack,) = await a.emit("Send", sending(alice, bob, "refused"))  # an answer that is waited for, and no hang
         self.assertEqual(3, ack["ER"])
         (answer,) = await a.emit("Presence", {"ids": [bob]})

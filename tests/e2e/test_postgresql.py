@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.internet.utils import getProcessOutput
 from twisted.trial import unittest
 
-from tests.e2e.chatting import messages_of, new_user, sending
+from tests.e2e.chatting import messages_of, new_user, received, send, sending
 from tests.support import NodeClient, NodeSocket, require_node, token
 from tests.support.daemon import Daemon
+from tests.support.launch import environment
 from tests.support.postgresql import PostgreSQL
 from tests.support.rabbitmq import shared_rabbitmq
 from tests.support.redis import shared_redis
+from tests.support.tokens import SECRET
 from tests.support.waiting import real_reactor
 
 
@@ -31,10 +36,11 @@ class PostgresqlDaemonTests(unittest.TestCase):
         await daemon.ready_becomes("ready")
         return daemon
 
-    async def join(self, daemon: Daemon, user: str, version: int = 4) -> NodeSocket:
+    async def join(self, daemon: Daemon, user: str, version: int = 4, rooms: Sequence[str] = ()) -> NodeSocket:
         """A socket of ``user``."""
         client = NodeClient.start(self, version)
-        return await client.connect(f"{daemon.url}/kschat", query=f"token={token(user)}")
+        mine = token(user, data={"id": user, "rooms": rooms})
+        return await client.connect(f"{daemon.url}/kschat", query=f"token={mine}")
 
     async def test_one_that_is_killed_under_load_loses_nothing_acknowledged(self) -> None:
         daemon = await self.daemon()
@@ -104,3 +110,41 @@ class PostgresqlDaemonTests(unittest.TestCase):
             (got,) = messages_of(await recipient.next("RESPRECEIVER"))
             self.assertEqual(("text", ack["mid"]), (got["msg"], got["mid"]))
         self.assertEqual([], one.faults + other.faults)
+
+    async def test_a_store_that_was_moved_shows_its_clients_the_same(self) -> None:
+        file = self.server.directory / "kschat.db"
+        before = await Daemon.start(self, store=f"sqlite:{file}")
+        alice, bob, cem = new_user("alice"), new_user("bob"), new_user("cem")
+        room = new_user("room")
+        a, b = [await self.join(before, user, rooms=[room]) for user in (alice, bob)]
+        for socket in (a, b):
+            self.assertEqual([{"ER": 0}], await socket.emit("Join", {"room": room}))
+        acks = await send(a, alice, bob, *range(10))
+        await send(b, bob, alice, "from bob")
+        await send(a, alice, f"#{room}", "to all")
+        self.assertEqual([{"ER": 0}], await b.emit("Read", {"pId": alice, "mid": acks[6]["mid"]}))
+        for socket, name, change in ((a, "Edit", {"msg": "edited"}), (b, "React", {"emoji": "+1"})):
+            (answer,) = await socket.emit(name, {"mid": acks[1]["mid"], **change})
+            self.assertEqual(answer["ER"], 0)
+        await send(a, alice, cem, "while away", "and more")
+        shown = [await self.shown(socket, peer, room) for socket, peer in ((a, bob), (b, alice))]
+        await before.stop()
+
+        command = ("-c", "from kschat.cli import run; run()", "migrate-store", f"sqlite:{file}", self.server.url)
+        output = await getProcessOutput(sys.executable, command, environment(SECRET), errortoo=True)
+        self.assertIn(b"moved, and compared by their checksums: ", output)
+        after = await self.daemon()
+        a, b = [await self.join(after, user, rooms=[room]) for user in (alice, bob)]
+        self.assertEqual([await self.shown(socket, peer, room) for socket, peer in ((a, bob), (b, alice))], shown)
+        waiting = await received(await self.join(after, cem), 2)
+        self.assertEqual([(one["msg"], one["offset"]) for one in waiting], [("while away", 1), ("and more", 2)])
+        self.assertEqual([], after.faults)
+
+    async def shown(self, socket: NodeSocket, peer: str, room: str) -> list[Any]:
+        """What a client is shown."""
+        return [
+            await socket.emit("History", {"pId": peer}),
+            await socket.emit("History", {"pId": f"#{room}"}),
+            await socket.emit("Conversations"),
+            await socket.emit("Sync", {"offset": 0}),
+        ]

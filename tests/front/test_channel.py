@@ -129,6 +129,7 @@ class Times(ChannelTests):
             self.assertIsNone(wire.lost)
             self.pass_time(daemon, wire, 1)
             self.assertCut(daemon, wire)
+            self.assertEqual(daemon.counters.http_refused, {"timeout": 1})
 
     def test_an_answer_that_does_not_come_ends_in_time(self) -> None:
         daemon = self.daemon(Page(late=True))
@@ -160,6 +161,7 @@ class Times(ChannelTests):
             self.assertIsNone(wire.lost)
         daemon.clock.advance(1)
         self.assertCut(daemon, wire)
+        self.assertEqual(daemon.counters.http_refused, {})  # nobody waited for anything
 
     def test_the_next_head_may_not_drip_in_for_ever(self) -> None:
         daemon = self.daemon()
@@ -175,6 +177,7 @@ class Times(ChannelTests):
             wire.arrive(data)
             self.pass_time(daemon, wire, 60)
             self.assertCut(daemon, wire)
+            self.assertEqual(daemon.counters.http_refused["timeout"], 1, data)
 
     def test_a_websocket_is_not_cut_by_the_times_of_http(self) -> None:
         daemon = Daemon(bounds=self.bounds, ping_interval=1000, ping_timeout=1000, connect_timeout=10_000)
@@ -212,6 +215,7 @@ class Sizes(ChannelTests):
         self.assertEqual(response.status, status)
         self.assertIsNotNone(wire.lost)
         self.assertEqual(page.bodies, [])
+        self.assertEqual(daemon.counters.http_refused, {str(status): 1})
         self.assertEqual((daemon.connections.open, len(daemon.timers)), (0, 0))
 
     def test_a_head_that_is_too_large(self) -> None:

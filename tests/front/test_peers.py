@@ -351,6 +351,7 @@ class HandingOn(TestCase):
         for proof in (b"", b"x", *bad):
             answer = await self.ask(one.inner, "GET", query, b"", *proved(proof, client))
             self.assertEqual((answer.status, answer.body), (403, b""))
+        self.assertEqual(one.service._chat.context.counters.http_refused["403"], 4)
         good = sids.proofs.make(method=b"GET", **told)
         answer = await self.ask(two.inner, "GET", query, b"", *proved(good, b"203.0.113.8 5"))
         self.assertEqual((answer.status, answer.body), (403, b""))

@@ -449,6 +449,15 @@ class LongBodies(PollingTests):
             self.pump(daemon)
         self.assertEnded(poller, Reason.PARSE_ERROR)
 
+    def test_what_is_left_of_a_body_at_the_end_is_held_no_longer(self) -> None:
+        """Found by the simulation: each such end cost the daemon's budget the body for ever."""
+        for daemon, poller in self.each():
+            posted = poller.post(*['42/kschat,["x"]'] * 10_000)
+            posted.wire.hang_up()
+            self.assertFalse(poller.lives)
+            self.pump(daemon)
+            self.assertEqual(daemon.front.budget.held, 0)
+
     def test_the_rest_is_read_before_what_comes_by_another_transport(self) -> None:
         daemon = Daemon(max_unsent=10_000)
         poller = Poller(daemon, 3)

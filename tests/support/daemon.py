@@ -76,6 +76,13 @@ class _Served:
         health: dict[str, Any] = json.loads(body)
         return health
 
+    async def live(self) -> dict[str, Any]:
+        """What /livez says, whatever its status."""
+        response = await Agent(real_reactor(), connectTimeout=PATIENCE).request(b"GET", f"{self.url}/livez".encode())
+        said: dict[str, Any] = json.loads(await readBody(response))
+        assert response.code == (200 if said["status"] == "live" else 503), (response.code, said)
+        return said
+
     async def ready(self) -> dict[str, Any]:
         """What /readyz says, whatever its status."""
         response = await Agent(real_reactor(), connectTimeout=PATIENCE).request(b"GET", f"{self.url}/readyz".encode())

@@ -17,6 +17,7 @@
 - ``schema_versions``  brings the tables up to date; ``schema/`` has the steps
 - ``kind``         what settings and daemon need to know about the store
 - ``settings``     the operator's settings
+- ``archive``      reads and fills all tables, to move a store
 - ``restored``     marks a database as restored from an older copy
 - ``probe``        checks whether the database could be used, without changing it
 """

@@ -56,6 +56,8 @@ def why(error: BaseException) -> str:
     for code, word in (("28P01", "password authentication failed"), ("3D000", "does not exist")):
         if word in text and "FATAL" in text:
             return _SAID[code]
+    if "is not read-only" in text or "is not in hot standby" in text:
+        return "it accepts writes, and the URL asks for one that does not (target_session_attrs)"
     if "read-only" in text or "hot standby" in text:
         return _SAID["25006"]
     return text.removeprefix("FATAL:").strip().rstrip(".")

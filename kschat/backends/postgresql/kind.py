@@ -5,6 +5,7 @@ psycopg, which all other modules of this package import, is optional. So it is i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -88,6 +89,12 @@ def tell_restored(argument: str) -> bool:
     return restored(Settings(url=f"postgresql:{argument}"))
 
 
+def _archive(given: Mapping[str, str], argument: str, reactor: Any) -> Any:
+    from kschat.backends.postgresql.archive import PostgresqlArchive
+
+    return PostgresqlArchive(Settings(url=f"postgresql:{argument}"), reactor)
+
+
 STORE = StoreKind(
     name="postgresql",
     argument="//USER:PASSWORD@HOST/DATABASE",
@@ -99,4 +106,6 @@ STORE = StoreKind(
     make=_make,
     check=_check,
     probe=_probe,
+    reads=_archive,
+    fills=_archive,
 )

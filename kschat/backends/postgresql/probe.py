@@ -10,7 +10,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from kschat.backends.postgresql.address import places
 from kschat.backends.postgresql.faults import why
-from kschat.backends.postgresql.schema_versions import SCHEMA, shipped, version_of
+from kschat.backends.postgresql.schema_versions import SCHEMA, check_whole, shipped, version_of
 from kschat.backends.postgresql.session import Session, Watch, find
 from kschat.backends.postgresql.settings import Settings
 from kschat.chat.interfaces import StoreUnavailable
@@ -57,6 +57,8 @@ def _look(settings: Settings, watch: Watch) -> str:
         version = version_of(session.connection, shipped().version)
         if not version:
             _may_create(session.connection)
+        if version == shipped().version:
+            check_whole(session.connection)
         state = f"schema {version}" if version else "is made at the first start"
         server = session.connection.info.parameter_status("server_version") or "?"
         return f"{session.place.name}, PostgreSQL {server.split()[0]}, {state}"

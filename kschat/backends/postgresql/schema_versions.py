@@ -81,6 +81,15 @@ def version_of(connection: psycopg.Connection[Any], known: int) -> int:
     return version
 
 
+def check_whole(connection: psycopg.Connection[Any]) -> None:
+    """Raises StoreUnavailable: ``kschat migrate-store`` has begun to fill the tables, and has not ended."""
+    found = connection.execute(f"SELECT EXISTS (SELECT FROM {SCHEMA}.moving)").fetchone()
+    if found and found[0]:
+        raise StoreUnavailable(
+            "it holds a part of a store that is moved there: run kschat migrate-store again until it is done"
+        )
+
+
 def upgrade(connection: psycopg.Connection[Any], schema: Schema, begins: Callable[[str], object]) -> None:
     """Bring the schema to the newest version. That may take long: no statement of it has a time limit.
 

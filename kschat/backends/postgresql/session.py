@@ -16,7 +16,7 @@ from psycopg.pq import ConnStatus
 
 from kschat.backends.postgresql.address import Place
 from kschat.backends.postgresql.faults import why
-from kschat.backends.postgresql.schema_versions import SCHEMA, USE_LOCK, Schema, upgrade
+from kschat.backends.postgresql.schema_versions import SCHEMA, USE_LOCK, Schema, check_whole, upgrade
 from kschat.chat.interfaces import StoreUnavailable
 
 #: The oldest that has all that is used here.
@@ -170,6 +170,7 @@ class Session:
             # What is said here has to be there after a crash: that later commits may not be.
             execute("SET synchronous_commit TO on")
         self.upgrade(schema, begins)
+        check_whole(self.connection)
         lock = "pg_try_advisory_lock" if alone else "pg_try_advisory_lock_shared"
         (got,) = execute(f"SELECT {lock}(%s)", (USE_LOCK,)).fetchone() or (False,)
         if not got:

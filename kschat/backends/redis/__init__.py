@@ -12,7 +12,7 @@ from kschat.backends.redis.bus.bus import RedisBus
 from kschat.backends.redis.client.address import check_url
 from kschat.backends.redis.client.probe import probe
 from kschat.backends.redis.client.settings import Settings
-from kschat.backends.redis.kind import STORE, patience, settings_of
+from kschat.backends.redis.kind import STORE, given_settings, patience, settings_of
 from kschat.backends.redis.revoke import revoke
 from kschat.backends.redis.store.restored import restored
 from kschat.backends.redis.store.store import RedisStore
@@ -25,6 +25,7 @@ __all__ = [
     "RedisStore",
     "Settings",
     "check_url",
+    "given_settings",
     "patience",
     "probe",
     "restored",

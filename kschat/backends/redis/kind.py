@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from kschat.backends.kinds import StoreKind
 from kschat.backends.redis.client.settings import PATIENCE, Settings
+from kschat.backends.redis.store.archive import RedisArchive
 from kschat.backends.redis.store.store import RedisStore
 from kschat.chat.clocks import WallClock
 from kschat.counters import Counters
@@ -87,6 +89,29 @@ def settings_of(config: Configured, url: str) -> Settings:
     )
 
 
+def given_settings(given: Mapping[str, str], url: str) -> Settings:
+    """How the Redis at ``url`` is used by a command; ``given``: the values of all settings, as text, by name."""
+    wait, wait_timeout = int(given["redis_wait"]), float(given["redis_wait_timeout"])
+    return Settings(
+        url=url,
+        prefix=given["redis_prefix"],
+        ca=given["redis_ca"],
+        cert=given["redis_cert"],
+        key=given["redis_key"],
+        wait=wait,
+        wait_timeout=wait_timeout,
+        patience=patience(wait, wait_timeout),
+    )
+
+
+def _archive(given: Mapping[str, str], argument: str, reactor: Any) -> RedisArchive:
+    if not given["redis"]:
+        raise ValueError("name the Redis: --redis redis://host:6379/0")
+    buses = [url for name in ("redis_pub", "redis_sub") if (url := given[name]) and url != given["redis"]]
+    store = given_settings(given, given["redis"])
+    return RedisArchive(store, [given_settings(given, url) for url in dict.fromkeys(buses)], reactor)
+
+
 def patience(wait: int, wait_timeout: float) -> float:
     """Seconds that Redis may take to answer: more than what waits behind one wait, and for another, may take."""
     return max(PATIENCE, 2 * wait_timeout + 0.5) if wait else PATIENCE
@@ -115,4 +140,5 @@ STORE = StoreKind(
         "rate_cluster_sends",
     ),
     make=_make,
+    reads=_archive,
 )

@@ -19,6 +19,7 @@
 - ``database``     opens the file: one daemon at a time, schema versions, errors as sentences
 - ``highwater``    the file beside the database that reveals a restored database
 - ``backup``       copies the file while it is used; for the command line
+- ``archive``      reads all of the file, to move it to another store
 - ``kind``         what settings and daemon need to know about the store
 - ``probe``        checks whether the file could be used, without changing it
 - ``schema/``      the upgrade steps of the schema

@@ -185,12 +185,12 @@ def tell_restored(path: str, versions: SchemaVersions, wall: Callable[[], float]
     Raises:
         StoreUnavailable: it could not be done, and no file was changed; the text says why.
     """
-    database = _open(path, versions, wall, restored=True)
+    database = open_unused(path, versions, wall, restored=True)
     database.close()
     return database.base
 
 
-def _open(path: str, versions: SchemaVersions, wall: Callable[[], float], *, restored: bool = False) -> Database:
+def open_unused(path: str, versions: SchemaVersions, wall: Callable[[], float], *, restored: bool = False) -> Database:
     """Open a store that is there, and that no daemon uses. Raises StoreUnavailable."""
     if not os.path.isfile(path):
         raise StoreUnavailable(f"there is no file {path}")
@@ -215,7 +215,7 @@ def revoke_in(path: str, versions: SchemaVersions, revocation: Revocation, now: 
         StoreUnavailable: it could not be done; the text says why.
         RevocationsFull: there are too many.
     """
-    database = _open(path, versions, lambda: now / 1000)
+    database = open_unused(path, versions, lambda: now / 1000)
     try:
         database.begin()
         revoked.keep(database.connection, revocation, now, MAX_REVOCATIONS)

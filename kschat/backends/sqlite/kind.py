@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kschat.backends.kinds import StoreKind
+from kschat.backends.sqlite.archive import SqliteArchive
 from kschat.backends.sqlite.database import Settings
 from kschat.backends.sqlite.probe import probe
 from kschat.backends.sqlite.store import SqliteStore
@@ -80,4 +81,5 @@ STORE = StoreKind(
     check=_check,
     files=_files,
     look=_look,
+    reads=lambda given, argument, reactor: SqliteArchive(argument),
 )

@@ -79,18 +79,21 @@ _NEWEST: Final = (
 _READ_ROW: Final = "FROM thread WHERE conversation = c.id AND message <= mine.read ORDER BY message DESC LIMIT 1"
 _FIRST_ROW: Final = "FROM thread WHERE conversation = c.id ORDER BY message LIMIT 1"
 _OWN_ROW: Final = "FROM thread WHERE conversation = c.id AND sender = mine.user AND own < 0"
-_OVERVIEW: Final = (
-    "SELECT mine.conversation, mine.read, "
-    "coalesce(c.room, (SELECT name FROM users WHERE id = CASE c.one WHEN mine.user THEN c.other ELSE c.one END)), "
+UNREAD: Final = (
     "CASE WHEN l.message IS NULL OR l.message <= mine.read THEN 0 "
-    f"WHEN c.room IS NOT NULL THEN min({MAX_UNREAD}, "
+    "WHEN c.room IS NOT NULL THEN "
     f"l.total - coalesce((SELECT total {_READ_ROW}), (SELECT total - 1 {_FIRST_ROW})) "
     f"- coalesce((SELECT -own {_OWN_ROW} ORDER BY message DESC LIMIT 1) "
     f"- coalesce((SELECT -own {_OWN_ROW} AND message <= mine.read ORDER BY message DESC LIMIT 1), "
-    f"(SELECT -own - 1 {_OWN_ROW} ORDER BY message LIMIT 1)), 0)) "
-    f"ELSE min({MAX_UNREAD}, CASE l.sender WHEN mine.user THEN l.total - l.own ELSE l.own END - coalesce("
+    f"(SELECT -own - 1 {_OWN_ROW} ORDER BY message LIMIT 1)), 0) "
+    "ELSE CASE l.sender WHEN mine.user THEN l.total - l.own ELSE l.own END - coalesce("
     f"(SELECT CASE sender WHEN mine.user THEN total - own ELSE own END {_READ_ROW}), "
-    f"(SELECT CASE sender WHEN mine.user THEN total - own ELSE own - 1 END {_FIRST_ROW}))) END, "
+    f"(SELECT CASE sender WHEN mine.user THEN total - own ELSE own - 1 END {_FIRST_ROW})) END"
+)
+_OVERVIEW: Final = (
+    "SELECT mine.conversation, mine.read, "
+    "coalesce(c.room, (SELECT name FROM users WHERE id = CASE c.one WHEN mine.user THEN c.other ELSE c.one END)), "
+    f"min({MAX_UNREAD}, {UNREAD}), "
     f"{LINE_COLUMNS} FROM mine CROSS JOIN conversations c ON c.id = mine.conversation "
     "LEFT JOIN thread l ON l.conversation = c.id AND l.message = mine.newest "
     "LEFT JOIN messages m ON m.id = l.message LEFT JOIN lines s ON s.message = l.message"

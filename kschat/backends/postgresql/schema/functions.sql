@@ -152,13 +152,20 @@ DECLARE
     waits bigint[];
     locked bigint;
     wanted bigint;
+    any_new boolean;
 BEGIN
     PERFORM in_turn(after);
     PERFORM check_deadline(deadline);
-    PERFORM make_users(senders || recipients);
-    SELECT array_agg(s.id ORDER BY t.n), array_agg(r.id ORDER BY t.n) INTO sender_ids, recipient_ids
-    FROM unnest(senders, recipients) WITH ORDINALITY AS t (sender, recipient, n)
-    LEFT JOIN users s ON s.name = t.sender LEFT JOIN users r ON r.name = t.recipient;
+    -- Most batches have no new user and no new conversation. To make them is only tried where a look finds none.
+    FOR look IN 1..2 LOOP
+        SELECT array_agg(s.id ORDER BY t.n), array_agg(r.id ORDER BY t.n),
+            bool_or(s.id IS NULL OR (r.id IS NULL AND NOT is_room(t.recipient)))
+        INTO sender_ids, recipient_ids, any_new
+        FROM unnest(senders, recipients) WITH ORDINALITY AS t (sender, recipient, n)
+        LEFT JOIN users s ON s.name = t.sender LEFT JOIN users r ON r.name = t.recipient;
+        EXIT WHEN look = 2 OR NOT any_new;
+        PERFORM make_users(senders || recipients);
+    END LOOP;
 
     firsts := array_fill(NULL::bigint, ARRAY[cardinality(numbers)]);
     first_talks := firsts;
@@ -172,25 +179,30 @@ BEGIN
     FROM unnest(sender_ids, recipient_ids) WITH ORDINALITY AS t (sender, recipient, n)
     LEFT JOIN blocks b ON b.user_id = t.recipient AND b.peer = t.sender;
 
-    WITH pairs AS (
-        SELECT DISTINCT least(t.sender, t.recipient) AS one, greatest(t.sender, t.recipient) AS other
-        FROM unnest(sender_ids, recipient_ids, firsts, refused) AS t (sender, recipient, known, is_refused)
-        WHERE t.recipient IS NOT NULL AND t.known IS NULL AND NOT t.is_refused
-    ), made AS (
-        INSERT INTO conversations (one, other)
-        SELECT one, other FROM pairs
-        WHERE NOT EXISTS (SELECT FROM conversations c WHERE c.one = pairs.one AND c.other = pairs.other)
-        ORDER BY one, other
-        ON CONFLICT (one, other) DO NOTHING
-        RETURNING id, one, other
-    )
-    INSERT INTO participants (user_id, conversation) SELECT one, id FROM made UNION SELECT other, id FROM made;
-
-    SELECT array_agg(coalesce(c.id, d.id) ORDER BY t.n) INTO talks
-    FROM unnest(sender_ids, recipient_ids, recipients) WITH ORDINALITY AS t (sender, recipient, name, n)
-    LEFT JOIN conversations c ON c.one = least(t.sender, t.recipient) AND c.other = greatest(t.sender, t.recipient)
-        AND t.recipient IS NOT NULL
-    LEFT JOIN conversations d ON t.recipient IS NULL AND d.room = t.name;
+    FOR look IN 1..2 LOOP
+        SELECT array_agg(coalesce(c.id, d.id) ORDER BY t.n),
+            bool_or(t.recipient IS NOT NULL AND c.id IS NULL AND t.known IS NULL AND NOT t.is_refused)
+        INTO talks, any_new
+        FROM unnest(sender_ids, recipient_ids, recipients, firsts, refused)
+            WITH ORDINALITY AS t (sender, recipient, name, known, is_refused, n)
+        LEFT JOIN conversations c ON c.one = least(t.sender, t.recipient) AND c.other = greatest(t.sender, t.recipient)
+            AND t.recipient IS NOT NULL
+        LEFT JOIN conversations d ON t.recipient IS NULL AND d.room = t.name;
+        EXIT WHEN look = 2 OR NOT any_new;
+        WITH pairs AS (
+            SELECT DISTINCT least(t.sender, t.recipient) AS one, greatest(t.sender, t.recipient) AS other
+            FROM unnest(sender_ids, recipient_ids, firsts, refused) AS t (sender, recipient, known, is_refused)
+            WHERE t.recipient IS NOT NULL AND t.known IS NULL AND NOT t.is_refused
+        ), made AS (
+            INSERT INTO conversations (one, other)
+            SELECT one, other FROM pairs
+            WHERE NOT EXISTS (SELECT FROM conversations c WHERE c.one = pairs.one AND c.other = pairs.other)
+            ORDER BY one, other
+            ON CONFLICT (one, other) DO NOTHING
+            RETURNING id, one, other
+        )
+        INSERT INTO participants (user_id, conversation) SELECT one, id FROM made UNION SELECT other, id FROM made;
+    END LOOP;
 
     -- (A message that was refused, or is known, needs no lock of its conversation.)
     SELECT count(*) INTO locked FROM (

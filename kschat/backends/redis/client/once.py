@@ -18,6 +18,28 @@ from kschat.outage_log import OutageLog
 T = TypeVar("T")
 
 
+async def connected(settings: Settings, reactor: Any) -> RedisClient:
+    """A client that is connected; its caller stops it. Raises as ``once``."""
+    up: Deferred[None] = Deferred()
+
+    def turned(is_up: bool) -> None:
+        if is_up and not up.called:
+            up.callback(None)
+
+    client = RedisClient(settings, reactor, OutageLog(Logger(), name="the store"), turned=turned)
+    client.start()
+    timer = reactor.callLater(2 * settings.patience, up.cancel)
+    try:
+        await up
+    except CancelledError:
+        await client.stop()
+        raise StoreUnavailable(client.why) from None
+    finally:
+        if timer.active():
+            timer.cancel()
+    return client
+
+
 async def once(settings: Settings, reactor: Any, do: Callable[[RedisClient], Awaitable[T]]) -> T:
     """What ``do`` returns for a client that is connected.
 
@@ -30,23 +52,10 @@ async def once(settings: Settings, reactor: Any, do: Callable[[RedisClient], Awa
         AddressError: the settings can't be used.
         StoreUnavailable: Redis can't be reached, or refuses.
     """
-    connected: Deferred[None] = Deferred()
-
-    def turned(up: bool) -> None:
-        if up and not connected.called:
-            connected.callback(None)
-
-    client = RedisClient(settings, reactor, OutageLog(Logger(), name="the store"), turned=turned)
-    client.start()
-    timer = reactor.callLater(2 * settings.patience, connected.cancel)
+    client = await connected(settings, reactor)
     try:
-        await connected
         return await do(client)
-    except CancelledError:
-        raise StoreUnavailable(client.why) from None
     except (RedisUnavailable, ResponseError) as error:
         raise StoreUnavailable(why(error)) from None
     finally:
-        if timer.active():
-            timer.cancel()
         await client.stop()

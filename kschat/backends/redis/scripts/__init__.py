@@ -1,9 +1,9 @@
 """The atomic operations in Redis: Lua scripts, run by their hashes.
 
-``store/`` and ``bus/`` hold one file per command. The file name ends in the number of keys, and the header comment
-describes input and output. ``includes/`` holds shared parts, included by ``-- @include "name"``. In the place of a line
-``-- @slot "outbox"`` stands nothing or, if that is asked for, a file in ``slots/``: ``append.outbox.lua`` in the script
-``append``. The only key is the prefix of all names, so the scripts do not work on Redis Cluster.
+``store/``, ``bus/`` and ``archive/`` hold one file per command. Its name ends in the number of keys, and the header
+comment describes input and output. ``includes/`` holds shared parts, included by ``-- @include "name"``. In the place
+of a line ``-- @slot "outbox"`` stands nothing or, if that is asked for, a file in ``slots/``: for the script ``append``
+that is ``append.outbox.lua``. The only key is the prefix of all names, so the scripts do not work on Redis Cluster.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Scripts:
     """The scripts of one folder.
 
     Args:
-        folder: ``store`` or ``bus``.
+        folder: ``store``, ``bus`` or ``archive``.
         slots: those that are filled.
     """
 

@@ -12,5 +12,6 @@
 - ``outbox``       ``RedisOutbox``: ``IOutbox``, for hooks
 - ``revoked``      packs and unpacks revocations of tokens
 - ``copies``       how many copies of the data count as stored: ``redis_wait``
+- ``archive``      reads all keys, to move them to another store
 - ``restored``     marks a Redis as restored from an older copy
 """

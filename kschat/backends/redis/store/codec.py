@@ -240,7 +240,7 @@ def _told(message: Message, kind: bytes, facts: Sequence[Any]) -> Stored:
         places = (
             unpacked_places(packed)
             if is_room(first.recipient)
-            else ((first.recipient, _offset_of(said.split(b" ", 3)[2])),)
+            else ((first.recipient, offset_of_id(said.split(b" ", 3)[2])),)
         )
         return Stored(first, places, True, whole=whole)
     message = _numbered(message, number_of_id(facts[0]))
@@ -263,6 +263,7 @@ def unpacked_places(places: bytes) -> tuple[tuple[str, int], ...]:
         raise StoredError("the places of a stored message can't be read") from None
 
 
-def _offset_of(place: bytes) -> int:
+def offset_of_id(place: bytes) -> int:
+    """The offset of an id in an inbox's stream."""
     generation, _, count = place.partition(b"-")
     return (int(generation) - 1) * GENERATION + int(count) + 1

@@ -9,13 +9,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, LoopingCall, deferLater
 from twisted.trial.unittest import TestCase
 
-from kschat.backends.memory import MemoryStore
 from kschat.chat.bus import IBus
 from kschat.chat.interfaces import IRouter, IStore
+from simulate.ledger import ModelStore
+from simulate.services import RETRY, SLOW, Exchange, FarBus, FarRouter, FarStore, Hall
 from tests.contracts.bus import BusesContract
-from tests.contracts.istore import StoreContract
-from tests.contracts.router import RouterContract
-from tests.differential.simulated import SLOW, Exchange, FarBus, FarRouter, FarStore, Hall
+from tests.contracts.istore import FailingStoreContract, StoreContract
+from tests.contracts.router import FailingRouterContract, RouterContract
 from tests.support.waiting import real_reactor
 
 
@@ -35,9 +35,21 @@ class SimulatedTestCase(TestCase):
         await deferLater(real_reactor(), 0)
 
 
-class FarStoreTests(StoreContract, SimulatedTestCase):
+class FarStoreTests(StoreContract, FailingStoreContract, SimulatedTestCase):
     async def make_store(self) -> IStore:
-        return FarStore(MemoryStore(100_000, 100_000_000), self.clock, self.random)
+        return FarStore(ModelStore(), self.clock, self.random)
+
+    async def break_off(self, store: IStore) -> None:
+        assert isinstance(store, FarStore)
+        store.refused = True
+        store.cut()
+
+    async def bring_back(self, store: IStore) -> None:
+        assert isinstance(store, FarStore)
+        store.heal()
+        passed: Deferred[None] = deferLater(self.clock, 2 * max(RETRY))
+        await passed
+        self.assertTrue(store.up)
 
 
 class FarBusTests(BusesContract, SimulatedTestCase):
@@ -53,9 +65,14 @@ class FarBusTests(BusesContract, SimulatedTestCase):
         self.assertTrue(right())
 
 
-class FarRouterTests(RouterContract, SimulatedTestCase):
+class FarRouterTests(RouterContract, FailingRouterContract, SimulatedTestCase):
     async def make_router(self) -> IRouter:
         return FarRouter(Exchange(), self.clock, self.random)
 
     async def settle(self) -> None:
         await self.all_arrives()
+
+    async def break_off(self, router: IRouter) -> None:
+        assert isinstance(router, FarRouter)
+        router.refused = True
+        router.cut()
