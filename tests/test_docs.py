@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat import daemon, http_client, launch, processes, rates, repeated_log
+from kschat import daemon, http_answers, http_client, launch, processes, rates, repeated_log
 from kschat.api import http as api_http
 from kschat.api import keys as api_keys
 from kschat.api import types as api_types
@@ -491,7 +491,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "answers to `write` that are remembered; for how long": (many(asking.MAX_CACHED), seconds(CONFIG.ask_cache)),
     "the head of an answer of another server; the time for which an unused connection to it is kept": (
-        f"{many(http_client.MAX_HEAD)} bytes",
+        f"{many(http_answers.MAX_HEAD)} bytes",
         seconds(http_client.KEEP),
     ),
     "keys at `jwks_url`: their JSON, their number; a fetch; the pause between two; sockets that wait for one": (
@@ -509,7 +509,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(notifier.FEW_USERS),
     ),
     "departures that are remembered while Redis is down": (many(presence_registry.MAX_LEFT),),
-    "batches in the log for hooks, in Redis; joins, and users who came or went, that wait to be looked at": (
+    "batches in the log for hooks, in Redis and PostgreSQL; joins, and users who came or went, that wait for a look": (
         many(hooks_outbox.MAX_LOG),
         many(hooks_outbox.MAX_JOINS),
     ),
