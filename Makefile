@@ -11,8 +11,8 @@ CODE := kschat tests tools attack chaos soak fuzz simulate examples $(if $(wildc
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
-.PHONY: run test unit lint types format docs pictures site bench bench-page bench-admin bench-postgresql chaos rolling soak attack \
-	differential fuzz conformance compatibility dist deb image deb-test image-test audit lock clean
+.PHONY: run test unit lint types format docs pictures site bench bench-page bench-admin bench-postgresql bench-hooks chaos rolling \
+	soak attack simulate differential fuzz conformance compatibility dist deb image deb-test image-test audit lock clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
@@ -66,6 +66,10 @@ bench-postgresql: $(VENV)/.dev system-packages
 # What an open admin page costs a daemon with 5,000 sockets that chat; five minutes or so.
 bench-admin: $(VENV)/.dev system-packages node
 	$(BIN)/python -m bench.admin $(BENCH)
+
+# What hooks cost those who send: p99 with them and without, with receivers that are quick, slow, wrong and down; ten minutes.
+bench-hooks: $(VENV)/.dev
+	$(BIN)/python -m bench.hooks $(BENCH)
 
 # Twenty kills of one daemon, of real clients in full talk; a cluster, with 36 faults of its daemons, RabbitMQ, Redis, their
 # connections and a disk; each fault of a process alone; and a PostgreSQL with a synchronous standby, each fault of the two

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from base64 import b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from attack.scenario import BROKER, Row
+from attack.scenario import BROKER, RECEIVER, Row
 from bench.process import rss_bytes
 from bench.services import Services
 from chaos.signs import is_fault
@@ -134,6 +135,12 @@ class _Play:
             keys = self._place / "keys.toml"
             keys.write_text(f'[back-end]\nkey = "{"k" * 40}"\nscopes = ["*"]\n')
             settings["api_keys"] = keys
+        if row.receives:
+            secret, (port,) = self._place / "hooks.secret", free_ports(1)
+            secret.touch(mode=0o600)
+            secret.write_text(f"whsec_{b64encode(SECRET.encode()[:32]).decode()}\n")
+            settings |= {"hooks_url": f"http://127.0.0.1:{port}/hooks", "hooks_secret_file": secret}
+            self._environment[RECEIVER] = str(port)
         if row.listens == "peer_listen":
             settings["peer_url"] = f"http://127.0.0.1:{self._other_port}"
         return {**settings, **row.settings}

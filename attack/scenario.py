@@ -21,6 +21,9 @@ SOURCE: Final = "127.0.0.2"
 #: The environment variable with the broker's URL, if the row has a broker.
 BROKER: Final = "ATTACK_BROKER"
 
+#: The environment variable with the port that hooks are posted to, if the row receives them.
+RECEIVER: Final = "ATTACK_RECEIVER"
+
 #: What is counted as an answer where a thread goes on behind its time: it waits for the daemon, or is stuck.
 LATE: Final = "the attacker did not end in time"
 
@@ -55,6 +58,7 @@ class Row:
         descriptors: files that the daemon may open; 0 for the system's limit.
         hangups: how often in a second the operator sends SIGHUP meanwhile.
         ends: whether the operator sends SIGTERM before the attack.
+        receives: whether hooks are posted to the attacker.
     """
 
     name: str
@@ -75,6 +79,7 @@ class Row:
     descriptors: int = 0
     hangups: int = 0
     ends: bool = False
+    receives: bool = False
 
 
 class Attack:

@@ -27,6 +27,8 @@ From the ground up; each knows only what stands above it in this list:
 - ``disk``     how long the disk takes
 - ``page``     the page in Chromium
 - ``admin``    what an open admin page costs a daemon
+- ``receiver`` a receiver of hooks, a process of its own
+- ``hooks``    what hooks cost those who send
 - ``large``    large stores: what each thing takes, and what others see of it
 - ``outage``   a crash of RabbitMQ, and when what of it happened
 - ``bindings`` many users on one daemon, and a restart of RabbitMQ

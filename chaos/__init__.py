@@ -27,6 +27,7 @@ What they are made of:
 * ``standby``: a PostgreSQL with a standby, and the faults of the two.
 * ``pairs``: a store and its copy, as a run sees them.
 * ``links``: the connections between daemons and a service, and what may be wrong with one.
+* ``hooks``: a receiver of hooks that fails, and messages to users who are never there.
 * ``disk``: a disk that is slow for a while.
 * ``gate``: holds the bytes between servers on the two sides of a partition.
 * ``nodes``: the three RabbitMQ nodes, and the connections between them.

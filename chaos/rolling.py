@@ -171,8 +171,8 @@ async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> l
     wrong["attempts to connect that failed"] = len(away.errors)
     wrong["joins in a second beyond the bound"] = max(0, one.joins - MOST_JOINS)
     times = sorted(away.times) or [0.0]
-    shares = ", ".join(f"{share} % within {percentile(times, share / 100):.2f} s" for share in (50, 90, 99))
-    say(f"{len(away.times)} times a client had no connection; back were {shares}")
+    shares = ", ".join(f"{share} % of them at most {percentile(times, share / 100):.2f} s" for share in (50, 90, 99))
+    say(f"times without a connection: {len(away.times)}, {shares}")
     longest, name = away.longest
     who = next((f"{name}, {one.kind}" for one in one.ledger.actors if one.name == name), "nobody")
     say(f"longest without a connection: {longest:.2f} s ({who}); {MOST_AWAY:g} s are allowed")

@@ -22,6 +22,7 @@ from chaos.cuts import Cuts
 from chaos.daemon import Daemon
 from chaos.disclosed import LogSearch
 from chaos.disk import SlowDisk
+from chaos.hooks import Hooks
 from chaos.ledger import Ledger
 from chaos.options import Options
 from chaos.proxy import Proxy
@@ -58,7 +59,8 @@ class Run:
         store = "memory" if options.memory else f"sqlite:{self.file}"
         port = free_port()
         # Soon enough for a connection that is half dead to be noticed in a run.
-        settings = {"store": store, "ping_interval": 5, "ping_timeout": 4}
+        self.hooks = Hooks(reactor, options.seed, directory)
+        settings = {"store": store, "ping_interval": 5, "ping_timeout": 4, **self.hooks.settings}
         self._disk = SlowDisk(reactor)
         self.daemon = Daemon(reactor, port, SECRET, settings, self._disk.environ)
         proxy = Proxy(reactor, port)
@@ -73,11 +75,13 @@ class Run:
     @property
     def faults(self) -> Counter[str]:
         """What was done, and how often."""
-        return self._cuts.counts + Counter({"kill": self._kills, disk.KIND: self._slowed})
+        failed = self.hooks.receiver.faults
+        return self._cuts.counts + Counter({"kill": self._kills, disk.KIND: self._slowed, "failure of hooks": failed})
 
     async def run(self) -> None:
         """Do it. Where something does not come in time, ``stuck`` says what; the counts hold all the same."""
         try:
+            await self.hooks.start()
             await self.daemon.start()
             await self.stage.open()
             try:
@@ -90,10 +94,12 @@ class Run:
         finally:
             await self.stage.close()
             await self.daemon.abandon()
+            await self.hooks.stop()
             self._disk.remove()
 
     async def _all(self) -> None:
         await self.stage.begin()
+        self.hooks.begin()
         breaking = Deferred.fromCoroutine(self._break())
         killing = Deferred.fromCoroutine(self._kill())
         both = gatherResults([breaking, killing], consumeErrors=True)
@@ -108,7 +114,15 @@ class Run:
             self.stage.hush()
             self._cuts.mend()
             self._disk.mend()
+        await self.hooks.settle(self._until)
         await self.stage.settle()
+
+    async def _until(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
+        end = self._reactor.seconds() + seconds
+        while not condition():
+            if self._reactor.seconds() > end:
+                raise Stuck(f"waited {seconds} s in vain for {what}")
+            await deferLater(self._reactor, 0.1)
 
     async def _kill(self) -> None:
         chance = random.Random(self._options.seed + 1)
@@ -143,6 +157,8 @@ async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> l
         wrong = dict(one.ledger.verdict())
         if not options.memory:
             wrong |= archive.verdict(one.file, one.ledger.acked, one.ledger.texts)
+        wrong |= one.hooks.wrong
+        say(f"{'messages to absent users, each with an event':45}{len(one.hooks.stored):9,}")
         wrong |= report.disclosures(one.search, say)
         wrong["errors in the daemon's log"] = len(one.daemon.faults)
         wrong["status of the daemon's end"] = abs(one.status)

@@ -30,7 +30,7 @@ Beside the floors:
 - ``outage_log``, ``repeated_log``, ``log_text``  lines of the log: of outages, repeated ones, and the text of strangers
 - ``unix_paths``  paths of UNIX sockets
 - ``domains``     domain names
-- ``http_client``  requests to HTTP servers of others, bounded in time and bytes
+- ``http_client``, ``http_answers``  requests to HTTP servers of others, bounded in time and bytes; how answers are read
 - ``tls``         endpoints reached by TLS: trusted authorities, and the reason why a certificate is rejected
 - ``compat_tcp``, ``compat_openssl``  uses of private names of Twisted that several floors need, and of pyOpenSSL
 """

@@ -91,7 +91,8 @@ class Counters:
         api_calls: calls of the HTTP API, by outcome.
         cursors_dropped: cursors and the like that were not kept, since the store was down for long.
         key_fetches: fetches of the keys at ``jwks_url``: fetched, failed.
-        pushes: Web Push notifications: sent, gone (the browser has none any more), later (tried again), refused.
+        pushes: Web Push notifications: sent, gone (the browser has none any more), later (tried again), refused,
+            delivered (not sent, since the messages were delivered meanwhile).
         ask_questions: questions that were sent to the operator's back end, by what they are about.
         ask_answers: its answers: allowed, refused, changed.
         ask_silent: questions without an answer, for which the default held, by reason.

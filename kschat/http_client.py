@@ -3,35 +3,29 @@
 A server that is slow, endless, or not an HTTP server costs what it was allowed, and no more: the time of a request is
 bounded in all (look-up of the name and TLS included), and so are the bytes of an answer, its head among them, where
 they arrive. An answer is taken as it is: it is not inflated, and a redirection is not followed.
+
+Twisted's ``Agent`` takes twice as long for a request: with hooks, clients of the daemon waited for that.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-import msgspec
 from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Protocol
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import optionsForClientTLS
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, HTTPConnectionPool, ResponseDone, ResponseNeverReceived
-from twisted.web.http import PotentialDataLoss, stringToDatetime
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
-from zope.interface import implementer
+from twisted.web.http import stringToDatetime
 
+from kschat.http_answers import AnswerReader, Headers, HttpAnswer, HttpFault
 from kschat.log_text import shown
 from kschat.tls import refusal, roots
-
-#: Bytes of the head of an answer.
-MAX_HEAD: Final = 32_768
 
 #: Seconds for which a connection is kept that nobody uses. Many servers close theirs after 5.
 KEEP: Final = 4
@@ -42,31 +36,10 @@ MAX_RETRY_AFTER: Final = 86400.0
 #: Characters of why there is no answer.
 MAX_REASON: Final = 200
 
-#: Why there is no answer: the label of a metric.
-Kind: TypeAlias = Literal["timeout", "unreachable", "tls", "too_large", "broken"]
+_PORTS: Final = {"http": 80, "https": 443}
 
 #: Makes the endpoint of a host and a port.
 Connect: TypeAlias = Callable[[str, int], IStreamClientEndpoint]
-
-
-class HttpFault(Exception):
-    """There is no answer; the text says why, in words.
-
-    Attributes:
-        kind: why, as one of a few words.
-    """
-
-    def __init__(self, kind: Kind, text: str) -> None:
-        super().__init__(text)
-        self.kind: Kind = kind
-
-
-class HttpAnswer(msgspec.Struct, frozen=True):
-    """An answer, whatever its status."""
-
-    status: int
-    headers: Headers
-    body: bytes
 
 
 def check_url(url: str, example: str) -> None:
@@ -103,7 +76,7 @@ def retry_after(headers: Headers, now: float) -> float | None:
     Returns:
         ``MAX_RETRY_AFTER`` at the most.
     """
-    for value in headers.getRawHeaders(b"retry-after") or ():
+    for value in headers.get(b"retry-after", ()):
         text = value.strip()
         if text.isdigit():
             # More digits than that are more than the bound, whatever they say.
@@ -127,6 +100,25 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+class _Target(NamedTuple):
+    """What a URL says."""
+
+    scheme: str
+    host: str
+    port: int
+    authority: str
+    path: str
+
+    @classmethod
+    def of(cls, url: str) -> _Target:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = parts.port or _PORTS[parts.scheme]
+        shown_host = f"[{host}]" if ":" in host else host
+        authority = shown_host if port == _PORTS[parts.scheme] else f"{shown_host}:{port}"
+        return cls(parts.scheme, host, port, authority, f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}")
 
 
 class HttpClient:
@@ -156,23 +148,30 @@ class HttpClient:
     ) -> None:
         self._reactor = reactor
         self._max_body = max_body
+        self._connections = connections
         by_name: Connect = lambda host, port: HostnameEndpoint(reactor, host, port)  # noqa: E731
-        endpoints = _Endpoints(connect or by_name, roots(ca, setting), MAX_HEAD + max_body)
-        self._pool = HTTPConnectionPool(reactor, persistent=connections > 0)
-        self._pool.maxPersistentPerHost = connections
-        self._pool.cachedConnectionTimeout = KEEP
-        self._agent = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
-        single = HTTPConnectionPool(reactor, persistent=False)
-        self._fresh = Agent.usingEndpointFactory(reactor, endpoints, single) if connections else None
-        # Those that are unanswered, and why each is ended from here, if it is.
+        self._endpoint = connect or by_name
+        self._trusted = roots(ca, setting)
+        # Requests that are unanswered, and why each is ended from here, if it is.
         self._requests: dict[Deferred[HttpAnswer], Exception | None] = {}
+        self._open: set[_Connection] = set()
+        # Those that are kept, by place, the one that was used last at the end.
+        self._idle: dict[tuple[str, str, int], list[_Connection]] = {}
+        self._sweep_timer: IDelayedCall | None = None
+        self._closed: Deferred[None] | None = None
 
     def keep(self, connections: int) -> None:
         """Keep up to so many connections for each host from now on. There was at least one before."""
-        self._pool.maxPersistentPerHost = max(connections, 1)
+        self._connections = max(connections, 1)
 
     def request(
-        self, method: bytes, url: str, headers: Headers, body: bytes | None = None, *, timeout: float
+        self,
+        method: bytes,
+        url: str,
+        headers: Mapping[bytes, bytes],
+        body: bytes | None = None,
+        *,
+        timeout: float,
     ) -> Deferred[HttpAnswer]:
         """Send a request. It is sent twice if the server closes a kept connection at that moment.
 
@@ -186,7 +185,9 @@ class HttpClient:
         Returns:
             The answer. Fails with HttpFault; with CancelledError if it was cancelled.
         """
-        whole = Deferred.fromCoroutine(self._exchange(method, url.encode("ascii"), headers, body))
+        whole = Deferred.fromCoroutine(self._exchange(method, _Target.of(url), headers, body))
+        if whole.called:
+            return whole.addErrback(_as_fault)  # it could not even be written
         too_late = HttpFault("timeout", f"no answer within {timeout:g} seconds")
         call = self._reactor.callLater(timeout, self._end, whole, too_late)
         self._requests[whole] = None
@@ -203,216 +204,214 @@ class HttpClient:
         return whole.addBoth(ended)
 
     def stop(self) -> Deferred[Any]:
-        """Cancel all requests, and close all connections."""
+        """Cancel all requests, and close all connections; fires when they are closed."""
         for request in list(self._requests):
             self._end(request, CancelledError())
-        closed: Deferred[Any] = self._pool.closeCachedConnections()
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+            self._sweep_timer = None
+        self._idle.clear()
+        if not self._open:
+            return succeed(None)
+        if self._closed is None:
+            self._closed = Deferred()
+        for connection in list(self._open):
+            connection.abort()
+        closed: Deferred[Any] = Deferred()
+        self._closed.chainDeferred(closed)
         return closed
 
     def _end(self, request: Deferred[HttpAnswer], why: Exception) -> None:
         self._requests[request] = why
         request.cancel()
 
-    async def _exchange(self, method: bytes, url: bytes, headers: Headers, body: bytes | None) -> HttpAnswer:
+    async def _exchange(
+        self, method: bytes, target: _Target, headers: Mapping[bytes, bytes], body: bytes | None
+    ) -> HttpAnswer:
+        request = _written(method, target, headers, body, keep=self._connections > 0)
+        idle = self._idle.get(target[:3])
+        connection = idle.pop() if idle else await self._connect(target)
         try:
-            response = await self._send(self._agent, method, url, headers=headers, body=body)
-        except ResponseNeverReceived as never:
-            if self._fresh is None or not all(_is_closed(reason) for reason in never.reasons):
+            return await connection.exchange(request)
+        except _NoAnswer:
+            if not self._connections:
                 raise
-            response = await self._send(self._fresh, method, url, headers=headers, body=body)
-        return HttpAnswer(response.code, response.headers, await _read(response, self._max_body))
+        return await (await self._connect(target)).exchange(request)
 
-    def _send(
-        self, agent: Agent, method: bytes, url: bytes, *, headers: Headers, body: bytes | None
-    ) -> Deferred[IResponse]:
-        # A copy: the agent adds to what it is given.
-        sent: Deferred[IResponse] = agent.request(
-            method, url, headers.copy(), None if body is None else _BytesProducer(body)
-        )
-        return sent
+    def _connect(self, target: _Target) -> Deferred[_Connection]:
+        endpoint = self._endpoint(target.host, target.port)
+        if target.scheme == "https":
+            endpoint = wrapClientTLS(optionsForClientTLS(target.host, self._trusted), endpoint)
+        connected: Deferred[Any] = endpoint.connect(_Connections(self, target, self._max_body))
+        return connected
+
+    # Called by connections.
+
+    def opened(self, connection: _Connection) -> None:
+        """It is connected."""
+        self._open.add(connection)
+
+    def lost(self, connection: _Connection) -> None:
+        """It has ended."""
+        self._open.discard(connection)
+        idle = self._idle.get(connection.place, ())
+        if connection in idle:
+            self._forget(connection)
+        if self._closed is not None and not self._open:
+            closed, self._closed = self._closed, None
+            closed.callback(None)
+
+    def released(self, connection: _Connection) -> None:
+        """It may be used again."""
+        idle = self._idle.setdefault(connection.place, [])
+        if len(idle) >= self._connections:
+            self._prune(connection.place)
+            connection.abort()
+            return
+        connection.idle_since = self._reactor.seconds()
+        idle.append(connection)
+        if self._sweep_timer is None:
+            self._sweep_timer = self._reactor.callLater(KEEP, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close the connections that nobody has used for ``KEEP`` seconds."""
+        self._sweep_timer = None
+        now = self._reactor.seconds()
+        kept = [one for idle in self._idle.values() for one in idle]
+        for connection in kept:
+            if connection.idle_since + KEEP <= now:
+                self._forget(connection)
+                connection.abort()
+        rest = [one.idle_since for idle in self._idle.values() for one in idle]
+        if rest:
+            self._sweep_timer = self._reactor.callLater(max(min(rest) + KEEP - now, 0.0), self._sweep)
+
+    def _forget(self, connection: _Connection) -> None:
+        self._idle[connection.place].remove(connection)
+        self._prune(connection.place)
+
+    def _prune(self, place: tuple[str, str, int]) -> None:
+        if not self._idle[place]:
+            del self._idle[place]
 
 
-def _is_closed(reason: Failure) -> bool:
-    """Whether the other end has closed the connection, and not this one."""
-    closed = reason.check(error.ConnectionDone, error.ConnectionLost) is not None
-    return closed and reason.check(error.ConnectionAborted) is None
+class _NoAnswer(HttpFault):
+    """The server has closed the connection before it sent anything."""
 
 
-def _read(response: Any, most: int) -> Deferred[bytes]:
-    """The body of an answer. Fails with HttpFault if it is compressed, or larger than ``most``."""
-    body = _Body(most)
-    if response.headers.hasHeader(b"content-encoding"):
-        body.fault = HttpFault("broken", "the answer is compressed, which it was not asked to be")
-    elif isinstance(response.length, int) and response.length > most:
-        body.fault = body.too_large
-    response.deliverBody(body)
-    return body.whole
+class _Connection(Protocol):
+    """One connection, with one request at a time.
+
+    Attributes:
+        place: where it leads.
+        idle_since: since when nobody uses it.
+    """
+
+    def __init__(self, client: HttpClient, target: _Target, max_body: int) -> None:
+        self.place = target[:3]
+        self.idle_since = 0.0
+        self._client = client
+        self._max_body = max_body
+        self._reader: AnswerReader | None = None
+        self._answer: Deferred[HttpAnswer] = Deferred()
+        self._fault: HttpFault | None = None
+
+    def exchange(self, request: bytes) -> Deferred[HttpAnswer]:
+        """Send a request. Fails with HttpFault, or with what ended the connection."""
+        transport: Any = self.transport
+        self._reader = AnswerReader(self._max_body)
+        self._answer = Deferred(self._cancel)
+        transport.write(request)
+        return self._answer
+
+    def abort(self) -> None:
+        """End it. (By TLS, another end that never says goodbye would keep one open that is closed in good order.)"""
+        transport: Any = self.transport
+        transport.abortConnection()
+
+    def _cancel(self, _: object) -> None:
+        self._reader = self._fault = None
+        self.abort()
+
+    def connectionMade(self) -> None:
+        self._client.opened(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        reader = self._reader
+        if reader is None:
+            self.abort()  # it belongs to no request, or to one that has failed
+            return
+        try:
+            reader.feed(data)
+        except HttpFault as fault:
+            self._reader, self._fault = None, fault
+            self.abort()
+            return
+        if reader.answer is not None:
+            self._reader = None
+            if reader.reusable:
+                self._client.released(self)
+            else:
+                self.abort()
+            self._answer.callback(reader.answer)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        self._client.lost(self)
+        reader, self._reader = self._reader, None
+        if self._fault is not None:
+            self._answer.errback(self._fault)
+        elif reader is not None:
+            self._lost(reader, reason)
+
+    def _lost(self, reader: AnswerReader, reason: Failure) -> None:
+        if reason.check(error.ConnectionDone, error.ConnectionLost) is None:
+            self._answer.errback(reason)
+            return
+        try:
+            reader.end()
+        except HttpFault as fault:
+            self._answer.errback(fault if reader.began else _NoAnswer(fault.kind, str(fault)))
+            return
+        assert reader.answer is not None
+        self._answer.callback(reader.answer)
+
+
+class _Connections(Factory):
+    """Makes them. (Else each that begins and ends is a line of the log.)"""
+
+    noisy = False
+
+    def __init__(self, client: HttpClient, target: _Target, max_body: int) -> None:
+        self._made = (client, target, max_body)
+
+    def buildProtocol(self, addr: Any) -> _Connection:
+        return _Connection(*self._made)
+
+
+def _written(
+    method: bytes, target: _Target, headers: Mapping[bytes, bytes], body: bytes | None, *, keep: bool
+) -> bytes:
+    """A request as it is sent. Raises ValueError: something in it would end its line."""
+    lines = [b"%s %s HTTP/1.1" % (method, target.path.encode("ascii")), b"Host: " + target.authority.encode("ascii")]
+    lines += [b"%s: %s" % header for header in headers.items()]
+    if body is not None:
+        lines.append(b"Content-Length: %d" % len(body))
+    if not keep:
+        lines.append(b"Connection: close")
+    if any(b"\r" in line or b"\n" in line for line in lines):
+        raise ValueError("a header has the end of a line in it")
+    return b"\r\n".join((*lines, b"", body or b""))
 
 
 def _as_fault(failure: Failure) -> Failure:
     """What a request failed with, as a HttpFault; or as a CancelledError, if it was cancelled."""
-    value: Any = failure.value
-    reasons = [inner.value if isinstance(inner, Failure) else inner for inner in getattr(value, "reasons", None) or ()]
-    for found in (value, *reasons):
-        if isinstance(found, HttpFault):
-            return Failure(found)
-        if isinstance(found, CancelledError | error.ConnectingCancelledError):
-            return Failure(CancelledError())
-        if why := refusal(found):
-            return Failure(HttpFault("tls", why))
-    last = reasons[-1] if reasons else value
+    found: Any = failure.value
+    if isinstance(found, HttpFault):
+        return failure
+    if isinstance(found, CancelledError | error.ConnectingCancelledError):
+        return Failure(CancelledError())
+    if why := refusal(found):
+        return Failure(HttpFault("tls", why))
     # It may show what the server has sent.
-    text = shown(" ".join(str(last).split()))[:MAX_REASON].rstrip(".") or type(last).__name__
-    return Failure(HttpFault("unreachable" if isinstance(last, error.ConnectError | OSError) else "broken", text))
-
-
-class _Body(Protocol):
-    """Collects the body of an answer, and ends the connection of one that is not wanted.
-
-    Attributes:
-        fault: why it is not wanted; None if it is.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.whole: Deferred[bytes] = Deferred(lambda _: self._abort())
-        self.too_large = HttpFault("too_large", f"the answer is larger than {most} bytes")
-        self.fault: HttpFault | None = None
-        self._parts: list[bytes] = []
-        self._left = most
-
-    def connectionMade(self) -> None:
-        if self.fault is not None:
-            self._abort()
-
-    def dataReceived(self, data: bytes) -> None:
-        if self.fault is not None:
-            return
-        self._parts.append(data)
-        self._left -= len(data)
-        if self._left < 0:
-            self._parts.clear()
-            self.fault = self.too_large
-            self._abort()
-
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        if self.whole.called:
-            return
-        if self.fault is not None:
-            # Not before: the caller may then close the kept connections, and this one would be kept after that.
-            self.whole.errback(self.fault)
-        elif reason.check(ResponseDone, PotentialDataLoss) is not None:
-            self.whole.callback(b"".join(self._parts))
-        else:
-            self.whole.errback(reason)
-
-    def _abort(self) -> None:
-        transport: Any = self.transport
-        if transport is not None:
-            transport.loseConnection()
-
-
-@implementer(IBodyProducer)
-class _BytesProducer:
-    """The body of a request, which is there."""
-
-    def __init__(self, body: bytes) -> None:
-        self.length = len(body)
-        self._body = body
-
-    def startProducing(self, consumer: Any) -> Deferred[None]:
-        consumer.write(self._body)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """It is all written."""
-
-    def resumeProducing(self) -> None:
-        """It is all written."""
-
-    def stopProducing(self) -> None:
-        """It is all written."""
-
-
-@implementer(IAgentEndpointFactory)
-class _Endpoints:
-    """Endpoints of URLs, whose connections are ended after ``most`` bytes of an answer."""
-
-    def __init__(self, connect: Connect, trusted: Any, most: int) -> None:
-        self._connect = connect
-        self._trusted = trusted
-        self._most = most
-
-    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        host = uri.host.decode("ascii")
-        endpoint = self._connect(host, uri.port)
-        if uri.scheme == b"https":
-            endpoint = wrapClientTLS(optionsForClientTLS(host, self._trusted), endpoint)
-        return _BoundedEndpoint(endpoint, self._most)
-
-
-@implementer(IStreamClientEndpoint)
-class _BoundedEndpoint:
-    """Another endpoint, whose connections are ended after so many bytes of an answer."""
-
-    def __init__(self, inner: IStreamClientEndpoint, most: int) -> None:
-        self._inner = inner
-        self._most = most
-
-    def connect(self, protocolFactory: Any) -> Any:
-        # Else each connection that begins and ends is a line of the log.
-        protocolFactory.noisy = False
-        factory = _BoundedFactory(protocolFactory)
-        factory.most = self._most
-        connecting: Deferred[Any] = self._inner.connect(factory)
-        return connecting.addCallback(lambda bounded: bounded.wrappedProtocol)
-
-
-class _Bounded(ProtocolWrapper):
-    """One connection. Its client closes it when it wants no more of it."""
-
-    def __init__(self, factory: Any, wrappedProtocol: Any) -> None:
-        super().__init__(factory, wrappedProtocol)
-        self._received = 0
-        self._fault: HttpFault | None = None
-
-    def write(self, data: bytes) -> None:
-        self._received = 0
-        super().write(data)
-
-    def writeSequence(self, data: Any) -> None:
-        self._received = 0
-        super().writeSequence(data)
-
-    def dataReceived(self, data: bytes) -> None:
-        if self._fault is not None:
-            return
-        self._received += len(data)
-        if self._received > self.factory.most:
-            self._fault = HttpFault("too_large", "the answer is larger than it may be")
-            self.abortConnection()
-        else:
-            super().dataReceived(data)
-
-    def loseConnection(self) -> None:
-        # By TLS, another end that never says goodbye would keep a connection open that is closed in good order.
-        self.disconnecting = True
-        self.abortConnection()
-
-    def abortConnection(self) -> None:
-        transport: Any = self.transport
-        transport.abortConnection()
-
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        super().connectionLost(reason if self._fault is None else Failure(self._fault))
-
-
-class _BoundedFactory(WrappingFactory):
-    """Makes them.
-
-    Attributes:
-        most: bytes that an answer may have.
-    """
-
-    noisy = False
-    protocol = _Bounded
-    most = 0
+    text = shown(" ".join(str(found).split()))[:MAX_REASON].rstrip(".") or type(found).__name__
+    return Failure(HttpFault("unreachable" if isinstance(found, error.ConnectError | OSError) else "broken", text))

@@ -439,7 +439,12 @@ def make_service(
 
 
 def _bounds(config: Config) -> Bounds:
-    return Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
+    return Bounds(
+        max_batch=config.max_batch,
+        max_in_flight=config.max_in_flight,
+        max_waiting=config.max_waiting,
+        linger=config.linger,
+    )
 
 
 def _hooks_settings(config: Config) -> HooksSettings:

@@ -98,6 +98,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "max_event_name": ("40", 40),
     "max_batch": ("1", 1),
     "max_in_flight": ("2", 2),
+    "linger": ("0.002", 0.002),
     "max_waiting": ("5", 5),
     "max_room": ("6", 6),
     "max_rooms": ("7", 7),

@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat import daemon, http_client, launch, processes, rates, repeated_log
+from kschat import daemon, http_answers, http_client, launch, processes, rates, repeated_log
 from kschat.api import http as api_http
 from kschat.api import keys as api_keys
 from kschat.api import types as api_types
@@ -48,6 +48,7 @@ from kschat.chat import (
     blocks,
     changes,
     commands,
+    confirmations,
     copies,
     delivery,
     expiry,
@@ -238,6 +239,16 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(CONFIG.max_batch),
         many(CONFIG.max_in_flight),
         size(delivery.MAX_BATCH_BYTES),
+    ),
+    "the wait of a batch for others; its messages, from which on it does not wait": (
+        seconds(CONFIG.linger),
+        many(delivery.ENOUGH),
+    ),
+    "the wait until a WebSocket is asked to confirm what was written to it; messages, and bytes of them, that wait for "
+    "that": (
+        seconds(confirmations.MAX_GATHER_SECONDS),
+        many(confirmations.MAX_GATHERED),
+        size(confirmations.MAX_GATHERED_BYTES),
     ),
     "bytes of a large message; of a batch of those, if it has several": (
         many(delivery.LARGE),
@@ -480,7 +491,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "answers to `write` that are remembered; for how long": (many(asking.MAX_CACHED), seconds(CONFIG.ask_cache)),
     "the head of an answer of another server; the time for which an unused connection to it is kept": (
-        f"{many(http_client.MAX_HEAD)} bytes",
+        f"{many(http_answers.MAX_HEAD)} bytes",
         seconds(http_client.KEEP),
     ),
     "keys at `jwks_url`: their JSON, their number; a fetch; the pause between two; sockets that wait for one": (
@@ -498,7 +509,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(notifier.FEW_USERS),
     ),
     "departures that are remembered while Redis is down": (many(presence_registry.MAX_LEFT),),
-    "batches in the log for hooks, in Redis; joins, and users who came or went, that wait to be looked at": (
+    "batches in the log for hooks, in Redis and PostgreSQL; joins, and users who came or went, that wait for a look": (
         many(hooks_outbox.MAX_LOG),
         many(hooks_outbox.MAX_JOINS),
     ),

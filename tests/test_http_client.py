@@ -6,14 +6,14 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
-from twisted.web.http_headers import Headers
 
 from kschat import http_client
-from kschat.http_client import MAX_HEAD, MAX_REASON, HttpAnswer, HttpClient, HttpFault, check_url, is_protected
+from kschat.http_answers import MAX_HEAD, HttpAnswer, HttpFault
+from kschat.http_client import MAX_REASON, HttpClient, check_url, is_protected
 from tests.support.certificates import Authority
 from tests.support.http_servers import LOOPBACK, Endless, Server, ok, says, served
 from tests.support.waiting import real_reactor, within
@@ -22,6 +22,11 @@ MAX_BODY = 1000
 
 #: Seconds that no test waits for: whatever takes so long is a fault.
 LONG = 15.0
+
+
+def first_of(deferreds: list[Deferred[None]]) -> Deferred[Any]:
+    """Fires when one of them has."""
+    return DeferredList(deferreds, fireOnOneCallback=True)
 
 
 class HttpClientTests(TestCase):
@@ -43,10 +48,14 @@ class HttpClientTests(TestCase):
         return client
 
     def ask(
-        self, url: str, client: HttpClient | None = None, timeout: float = LONG, headers: Headers | None = None
+        self,
+        url: str,
+        client: HttpClient | None = None,
+        timeout: float = LONG,
+        headers: dict[bytes, bytes] | None = None,
     ) -> Deferred[HttpAnswer]:
         client = client or self.client()
-        asked = client.request(b"POST", url, headers or Headers(), b"the body", timeout=timeout)
+        asked = client.request(b"POST", url, headers or {}, b"the body", timeout=timeout)
         return within(asked, "an answer", lambda: "nothing")
 
     async def fault(self, url: str, client: HttpClient | None = None, seconds: float = LONG) -> tuple[str, str]:
@@ -61,9 +70,9 @@ class HttpClientTests(TestCase):
 
     async def test_an_answer_is_given_as_it_is(self) -> None:
         url = await self.served(says(b"HTTP/1.1 418 No\r\nX-A: b\r\nContent-Length: 3\r\n\r\nabc", True))
-        answer = await self.ask(url, headers=Headers({b"x-own": [b"1"]}))
+        answer = await self.ask(url, headers={b"X-Own": b"1"})
         self.assertEqual((418, b"abc"), (answer.status, answer.body))
-        self.assertEqual([b"b"], answer.headers.getRawHeaders(b"x-a"))
+        self.assertEqual([b"b"], answer.headers[b"x-a"])
         head, _, body = self.servers[0].received.partition(b"\r\n\r\n")
         self.assertTrue(head.startswith(b"POST /hook?x=1 HTTP/1.1\r\n"), head)
         self.assertIn(b"Content-Length: 8", head)
@@ -158,6 +167,35 @@ class HttpClientTests(TestCase):
         await client.stop()
         await within(self.servers[0].lost, "the end of the connection", lambda: "it is open")
 
+    async def test_requests_at_once_have_a_connection_each_and_no_more_are_kept_than_may_be(self) -> None:
+        url = await self.served(says(ok()))
+        client = self.client(connections=2)
+        await gatherResults([self.ask(url, client) for _ in range(3)])
+        await within(first_of([server.lost for server in self.servers]), "the end of one", lambda: "all are open")
+        await gatherResults([self.ask(url, client) for _ in range(2)])
+        self.assertEqual(3, len(self.servers))
+
+    async def test_a_kept_connection_that_nobody_uses_is_closed(self) -> None:
+        self.patch(http_client, "KEEP", 0.05)
+        url = await self.served(says(ok()))
+        await self.ask(url, self.client(connections=1))
+        await within(self.servers[0].lost, "the end of the connection", lambda: "it is open")
+
+    async def test_what_a_server_sends_unasked_ends_its_connection(self) -> None:
+        url = await self.served(says(ok()))
+        client = self.client(connections=1)
+        await self.ask(url, client)
+        self.servers[0].write(ok(b"evil"))
+        await within(self.servers[0].lost, "the end of the connection", lambda: "it is open")
+        self.assertEqual(b"yes", (await self.ask(url, client)).body)
+
+    async def test_nothing_is_sent_of_a_header_that_would_be_two(self) -> None:
+        url = await self.served(says(ok()))
+        for headers in ({b"X-A": b"b\r\nX-Evil: 1"}, {b"X-A\nX-Evil": b"1"}):
+            with self.assertRaises(HttpFault):
+                await self.ask(url, headers=headers)
+        self.assertEqual([], self.servers)
+
     async def test_no_connection_is_kept_otherwise(self) -> None:
         url = await self.served(says(ok()))
         await self.ask(url)
@@ -185,7 +223,7 @@ class HttpClientTests(TestCase):
         asked: Deferred[None] = Deferred()
         url = await self.served(lambda server: asked.callback(None))
         client = self.client(connections=1)
-        answer = client.request(b"POST", url, Headers(), b"the body", timeout=LONG)
+        answer = client.request(b"POST", url, {}, b"the body", timeout=LONG)
         await within(asked, "the request", lambda: "nothing")
         stopped = client.stop()
         await self.assertFailure(answer, CancelledError)

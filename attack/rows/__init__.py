@@ -8,6 +8,7 @@
 - ``reads``: small requests that make much work in a store.
 - ``tls``: handshakes of TLS.
 - ``beside``: the HTTP API, the ports for operators and for other daemons, and the broker.
+- ``hooks``: the receiver of hooks, and events without an end.
 - ``signals``: what the operator does meanwhile.
 - ``probes``: single requests whose answer is the result.
 """
@@ -15,11 +16,11 @@
 from collections.abc import Mapping
 from typing import Final
 
-from attack.rows import beside, http, packets, pools, probes, rates, reads, signals, tls, turns
+from attack.rows import beside, hooks, http, packets, pools, probes, rates, reads, signals, tls, turns
 from attack.scenario import Row
 
 ROWS: Final[Mapping[str, Row]] = {
     row.name: row
-    for module in (turns, packets, http, pools, rates, reads, tls, beside, signals, probes)
+    for module in (turns, packets, http, pools, rates, reads, tls, beside, hooks, signals, probes)
     for row in module.ROWS
 }

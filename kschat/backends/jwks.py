@@ -15,13 +15,13 @@ from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004 - it is 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http_headers import Headers
 
 from kschat import http_client
 from kschat.chat.keys import Keys, KeysError
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
-from kschat.http_client import HttpClient, HttpFault
+from kschat.http_answers import HttpFault
+from kschat.http_client import HttpClient
 from kschat.outage_log import OutageLog
 
 #: Seconds that one fetch may take, name look-up and TLS included.
@@ -80,9 +80,7 @@ async def fetch(settings: JwksSettings, reactor: Any) -> Keys:
     # One request in minutes: no connection is kept.
     client = HttpClient(reactor, max_body=MAX_JWKS, ca=settings.ca, setting="jwks")
     try:
-        answer = await client.request(
-            b"GET", settings.url, Headers({b"accept": [b"application/json"]}), timeout=FETCH_TIMEOUT
-        )
+        answer = await client.request(b"GET", settings.url, {b"Accept": b"application/json"}, timeout=FETCH_TIMEOUT)
     except HttpFault as fault:
         raise JwksError(str(fault)) from fault
     if answer.status != 200:

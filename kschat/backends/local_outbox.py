@@ -12,11 +12,15 @@ class Marks:
     """Users whose sockets came or went, of a store that one daemon has: they need not outlive it.
 
     A daemon that starts marks the users who are known as connected, and all who connect.
+
+    Attributes:
+        lost: users who were not marked, since there was no room.
     """
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._number = 0
+        self.lost = 0
 
     def add(self, users: Sequence[str]) -> None:
         """Mark users, as far as there is room."""
@@ -24,6 +28,13 @@ class Marks:
             if user in self._numbers or len(self._numbers) < MAX_MARKS:
                 self._number += 1
                 self._numbers[user] = self._number
+            else:
+                self.lost += 1
+
+    def take_lost(self) -> int:
+        """``lost``, which is 0 then."""
+        lost, self.lost = self.lost, 0
+        return lost
 
     def oldest(self, limit: int) -> list[Mark]:
         """The oldest."""

@@ -91,6 +91,7 @@ class MemoryOutbox:
         self._position = number()
         self._lease = Lease()
         self._joins: deque[Join] = deque(maxlen=MAX_JOINS)
+        self._lost_joins = 0
         self._joined = 0
         self._marks = Marks()
         self._connected: dict[str, None] = {}
@@ -105,6 +106,7 @@ class MemoryOutbox:
     def joined(self, room: str, user: str, at: int) -> None:
         """A user became a member of a room."""
         self._joined += 1
+        self._lost_joins += len(self._joins) == MAX_JOINS
         self._joins.append(Join(self._joined, room, user, at))
 
     def forget(self, user: str) -> None:
@@ -226,7 +228,15 @@ class MemoryOutbox:
 
     def backlog(self) -> Deferred[Backlog]:
         oldest = next(iter(self._rows.values()), None)
-        return succeed(Backlog(len(self._rows), None if oldest is None else oldest.event.at))
+        lost_joins, self._lost_joins = self._lost_joins, 0
+        return succeed(
+            Backlog(
+                len(self._rows),
+                None if oldest is None else oldest.event.at,
+                lost_joins=lost_joins,
+                lost_marks=self._marks.take_lost(),
+            )
+        )
 
 
 def _logged(stored: Stored) -> Logged:

@@ -27,13 +27,14 @@
 - ``lines``        the line of a message in a list of conversations
 - ``stream``       ``DeliveryStream``: an inbox on its way to a socket, in order and each message once; no I/O
 - ``inflight``     ``InFlightWindow``: what was written to a socket, and whether its client has it
+- ``confirmations``  asks sockets to confirm what they were sent, once for messages that follow closely
 - ``session``      ``ChatSession``: a socket of a user, and the I/O of its stream
 - ``inbox``        a user on this daemon: the cursor and the sockets
 - ``composer``     makes messages from drafts, with a socket or without
 - ``changes``      what an edit, a deletion and a reaction do to a message
 - ``editing``      who may edit, delete, and react
 - ``replies``      the receivers of the pipeline's answers: a socket, or a Deferred
-- ``delivery``     the pipeline: one batch per turn of the reactor, stored, routed, acknowledged
+- ``delivery``     the pipeline: batches of a turn of the reactor, or of a moment, are stored, routed, acknowledged
 - ``approvals``    what users send, until the operator's back end has allowed it
 - ``ingest``       stores messages from servers without a store
 - ``catchup``      reads missed messages from the store, and republishes to other daemons

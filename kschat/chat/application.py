@@ -64,7 +64,7 @@ class Chat:
 
     def close(self) -> None:
         """Take nothing new: the daemon is going down."""
-        self.context.delivery.closed = True
+        self.context.delivery.close()
         if self.context.approvals is not None:
             self.context.approvals.close()
 

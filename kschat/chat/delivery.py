@@ -3,6 +3,15 @@
 When the daemon is idle, a batch is one message and waits for nothing; under load, batches grow and share the cost of a
 commit, a publish and a write. The messages of a batch, the batches in flight and the waiting messages are bounded.
 Beyond that ``submit`` refuses, and the client gets a refusal.
+
+Between the two, at some thousand messages a second, each turn would carry one or two messages, and each batch would
+cost as much as a large one. So a batch may *linger*: it waits a moment (``Bounds.linger``) for others. That is decided
+by what came before it::
+
+    the last messages came with long pauses           it begins at once: nobody would join it
+    its sender was answered a moment ago              at once: such a sender waits for each answer before it sends more
+    it has ``ENOUGH`` messages                        at once: more would save little
+    else                                              it waits, and begins when one of the last two becomes true
 """
 
 from __future__ import annotations
@@ -13,7 +22,7 @@ from typing import Final, Protocol
 
 import msgspec
 from twisted.internet.defer import Deferred, FirstError, fail, gatherResults, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
@@ -60,6 +69,16 @@ MAX_LARGE_WAITING: Final = 2_000_000
 #: RabbitMQ are free for others then.
 MAX_LARGE_REST: Final = 0.05
 
+#: A batch that lingers begins when it has so many messages.
+ENOUGH: Final = 16
+
+#: Messages that came before, of which each must have brought one more within ``linger``, on average.
+RECENT: Final = 8
+
+#: A sender that sends within so many times ``linger`` after an answer may have waited for it, and would be much slower
+#: with another wait.
+PROMPT: Final = 10
+
 #: Updates that are being stored. Each is stored alone: they are few beside messages.
 MAX_UPDATES: Final = 500
 
@@ -103,12 +122,14 @@ class _Batch(msgspec.Struct):
         size: their bytes.
         since: when the first of them came, at the earliest.
         began: when they were given to the store.
+        stored: what the store has answered, while they are routed.
     """
 
     submissions: Sequence[Submission]
     size: int
     since: float
     began: float
+    stored: Sequence[Stored] = ()
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,11 +139,14 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         max_batch: messages of one batch.
         max_in_flight: batches that are being stored or routed.
         max_waiting: messages that wait for a place in a batch.
+        linger: seconds that a batch may wait for others; 0 for none. Without it sockets are asked at each write to
+            confirm what they were sent (``confirmations``).
     """
 
     max_batch: int = 500
     max_in_flight: int = 8
     max_waiting: int = 10_000
+    linger: float = 0.0
 
 
 class Delivery:
@@ -159,7 +183,6 @@ class Delivery:
         self._store = store
         self._router = router
         self._hub = hub
-        self._bounds = bounds
         self._counters = counters
         self._refuse_blocked = refuse_blocked
         self._budget = budget
@@ -184,16 +207,22 @@ class Delivery:
         # When those that wait came, at the earliest: from each number on, as ``_begun`` counts, a time.
         self._marks: deque[tuple[int, float]] = deque()
         self._updates = 0
+        # Whether a turn is set; its call, while it lingers; and when the last messages came.
         self._turn_set = False
+        self._lingers: IDelayedCall | None = None
+        self._recent: deque[float] = deque(maxlen=RECENT)
         self._drained: list[Deferred[None]] = []
         self.closed = False
         hub.caught_up = self._begin_again
+        self.use(bounds)
         #: why the store or the router failed, until a batch goes all the way
         self._outages = OutageLog(self.log, LogLevel.warn)
 
     def use(self, bounds: Bounds) -> None:
         """Other bounds hold from now on. What is there already stays."""
         self._bounds = bounds
+        self._recent.clear()
+        self._hub.confirmations.on = bounds.linger > 0 and not self.closed
 
     def submit(self, submission: Submission) -> None:
         """Take a message into the batch of this turn. Its sender is answered later.
@@ -212,18 +241,54 @@ class Delivery:
             self._counters.full["buffered"] += 1
             raise Refused(Error.BUSY, "Too much waits to be stored; try again.")
         self._size += size
+        now = self._clock.seconds()
+        self._recent.append(now)
         if size >= LARGE or (self._large and message.sender in self._large_senders):
-            self._large.append((self._begun + len(waiting), self._clock.seconds(), submission))
+            self._large.append((self._begun + len(waiting), now, submission))
             self._large_senders[message.sender] += 1
             self._large_size += size
         else:
             self._waiting_size += size
             if not waiting:
-                self._marks.append((self._begun, self._clock.seconds()))
+                self._marks.append((self._begun, now))
             waiting.append(submission)
-        if not self._turn_set and self._in_flight < self._bounds.max_in_flight:
-            self._turn_set = True
+        if not self._turn_set:
+            if self._in_flight < self._bounds.max_in_flight:
+                self._turn_set = True
+                linger = self._bounds.linger
+                if linger and self._may_linger(submission, now, linger):
+                    self._lingers = self._clock.callLater(linger, self._turn)
+                else:
+                    self._clock.callLater(0, self._turn)
+        elif self._lingers is not None and (
+            len(waiting) >= ENOUGH or not self._may_linger(submission, now, self._bounds.linger)
+        ):
+            self._hurry()
+
+    def _may_linger(self, submission: Submission, now: float, linger: float) -> bool:
+        """Whether a batch may wait for others though it has this message."""
+        recent = self._recent
+        origin = submission.origin
+        return (
+            len(recent) == RECENT
+            and now - recent[0] < linger * (RECENT - 1)
+            and origin is not None
+            and now - origin.answered > linger * PROMPT
+            and submission.message.size < LARGE
+        )
+
+    def _hurry(self) -> None:
+        """The batch that lingers begins in the next turn."""
+        if self._lingers is not None:
+            self._lingers.cancel()
+            self._lingers = None
             self._clock.callLater(0, self._turn)
+
+    def close(self) -> None:
+        """Take nothing new, and wait for nothing: the daemon is going down."""
+        self.closed = True
+        self._hurry()
+        self._hub.confirmations.ask_all()
 
     def update(self, submission: Submission) -> None:
         """Store an update, and tell everybody in its conversation. Its sender is answered when it is stored.
@@ -327,6 +392,7 @@ class Delivery:
 
     def _turn(self) -> None:
         self._turn_set = False
+        self._lingers = None
         if self._waiting and self._marks[-1][0] != (number := self._begun + len(self._waiting)):
             # Later messages come later than now.
             self._marks.append((number, self._clock.seconds()))
@@ -414,10 +480,14 @@ class Delivery:
             except Exception:  # noqa: BLE001 - no store may, but the batch must be answered and its place made free
                 finished = fail()
             finished.addCallbacks(self._route, self._not_stored, callbackArgs=(batch,), errbackArgs=(submissions,))
-            finished.addErrback(self._not_answered)
             finished.addBoth(self._finish, batch, large)
 
     def _route(self, stored: list[Stored], batch: _Batch) -> Deferred[None]:
+        # Where the router answers at once, a socket is written to once with what it gets and what it is answered.
+        with self._hub.writing():
+            return self._route_together(stored, batch)
+
+    def _route_together(self, stored: list[Stored], batch: _Batch) -> Deferred[None]:
         now = self._clock.seconds()
         self._counters.batch_seconds["store"].observe(now - batch.began)
         fresh = [one for one in stored if one.places and not one.repeat]
@@ -432,8 +502,12 @@ class Delivery:
             return succeed(None)
         if not self._store.keeps:
             return self._relay(fresh, stored, batch)
-        published = self._publish(fresh).addCallback(self._routed, now).addErrback(self._not_routed, fresh)
-        return published.addCallback(lambda _: self._answer(batch, stored))
+        batch.stored = stored
+        published = self._publish(fresh)
+        answered: Deferred[None] = published.addCallbacks(
+            self._routed_and_answer, self._not_routed, callbackArgs=(now, batch), errbackArgs=(fresh, batch)
+        )
+        return answered
 
     def _publish(self, batch: Sequence[Stored], exact: bool = False) -> Deferred[list[bool]]:
         try:
@@ -446,15 +520,19 @@ class Delivery:
         self._outages.up()
         return words
 
-    def _not_routed(self, failure: Failure, batch: Sequence[Stored]) -> list[bool]:
+    def _routed_and_answer(self, words: list[bool], began: float, batch: _Batch) -> None:
+        self._routed(words, began)
+        self._answer(batch, batch.stored)
+
+    def _not_routed(self, failure: Failure, fresh: Sequence[Stored], batch: _Batch) -> None:
         # The store has it, which is what the ack promises; the news is read from there later.
         if failure.check(RouterUnavailable) is None:
             self.log.failure("the router failed", failure)
         else:
             self._say("messages are stored but not routed: {reason}", failure)
-        self._counters.unrouted += len(batch)
-        self._hub.catch_up.not_routed(batch)
-        return []
+        self._counters.unrouted += len(fresh)
+        self._hub.catch_up.not_routed(fresh)
+        self._answer(batch, batch.stored)
 
     def _relay(self, fresh: list[Stored], stored: list[Stored], batch: _Batch) -> Deferred[None]:
         """Nothing is kept: what can't be carried is refused, and whoever asked is told what reached nobody."""
@@ -492,7 +570,7 @@ class Delivery:
 
     def _answer(self, batch: _Batch, stored: Sequence[Stored]) -> None:
         counters, hub = self._counters, self._hub
-        before = counters.sent
+        before, now = counters.sent, self._clock.seconds()
         carbons = hub.notifier.carbons
         with hub.writing():
             for submission, one in zip(batch.submissions, stored, strict=True):
@@ -506,13 +584,14 @@ class Delivery:
                     continue
                 counters.sent += 1
                 submission.reply.stored(one)
+                if submission.origin is not None:
+                    submission.origin.answered = now
                 if one.repeat:
                     counters.repeated += 1
                 elif carbons:
                     hub.notifier.carbon(one.message, submission.origin)
         if counters.sent != before:
-            seconds = self._clock.seconds() - batch.since
-            counters.message_seconds["acknowledged"].observe(seconds, counters.sent - before)
+            counters.message_seconds["acknowledged"].observe(now - batch.since, counters.sent - before)
 
     def _blocked(self, submission: Submission, message: Message) -> None:
         """A message was not kept, because its recipient blocks the sender."""
@@ -544,7 +623,9 @@ class Delivery:
         self._counters.refused[refused.error] += 1
         submission.reply.refused(refused)
 
-    def _finish(self, _: object, batch: _Batch, large: bool) -> None:
+    def _finish(self, result: Failure | None, batch: _Batch, large: bool) -> None:
+        if result is not None:
+            self._not_answered(result)
         self._in_flight -= 1
         self._moved = now = self._clock.seconds()
         self._size -= batch.size

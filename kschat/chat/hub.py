@@ -17,6 +17,7 @@ from kschat.chat.catchup import CatchUp
 from kschat.chat.changes import is_update
 from kschat.chat.clocks import WallClock
 from kschat.chat.cluster_commands import Receipt
+from kschat.chat.confirmations import Confirmations
 from kschat.chat.copies import COPY_BYTES, MAX_WRITES, Spread, copies_of
 from kschat.chat.cursors import Cursors
 from kschat.chat.inbox import Inbox
@@ -75,6 +76,7 @@ class Hub:
         write_behind: cursors and the like, on their way to the store.
         notifier: tells users' sockets, here and on other daemons.
         cursors: asks other daemons for users' cursors, and answers them.
+        confirmations: asks sockets to confirm what they were sent.
         catch_up: what news did not tell.
         caught_up: called when all was written of what had to wait for later turns.
         store_listeners: who else is told what happens to the store, after the hub.
@@ -105,6 +107,7 @@ class Hub:
         self._spread.eased = self._eased
         self.notifier = Notifier(clock, self.sessions, bus, limiter=limiter, spread=self._spread)
         self.cursors = Cursors(clock, self.write_behind, bus)
+        self.confirmations = Confirmations(clock)
         self._router = router
         self._counters = counters
         self._inboxes: dict[str, Inbox] = {}

@@ -185,12 +185,17 @@ class Backlog(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         events: in the queues.
         oldest: when the oldest of them was made, in milliseconds since 1970; None for none.
-        lost: messages that were not logged, since ``MAX_LOG`` was reached; counted since the last question.
+        lost: messages that were not logged, since ``MAX_LOG`` was reached; counted since the last question, as the next
+            ones.
+        lost_joins: joins that were dropped, beyond ``MAX_JOINS``.
+        lost_marks: users who were not marked, beyond ``MAX_MARKS``.
     """
 
     events: int = 0
     oldest: int | None = None
     lost: int = 0
+    lost_joins: int = 0
+    lost_marks: int = 0
 
 
 class IOutbox(Interface):
@@ -219,7 +224,7 @@ class IOutbox(Interface):
         """The oldest joins."""
 
     def mark(users: Sequence[str]) -> Deferred[None]:
-        """The sockets of these came or went. What is beyond ``MAX_MARKS`` is not kept."""
+        """The sockets of these came or went. What is beyond ``MAX_MARKS`` is not kept, and counted."""
 
     def mark_connected() -> Deferred[None]:
         """Mark all users who are known as connected."""

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from kschat.chat import outgoing
 from kschat.chat.changes import is_hidden, is_update
+from kschat.chat.confirmations import Confirmations
 from kschat.chat.inflight import Written
 from kschat.chat.interfaces import InboxPage, IStore, StoreUnavailable
 from kschat.chat.limiter import Allowance
@@ -53,6 +54,7 @@ class SessionContext(Protocol):
     clock: IReactorTime
     store: IStore
     reads: ReadQueue
+    confirmations: Confirmations
     #: Called with a session: to call its ``flush`` at the end of what is written together.
     wrote: Callable[[ChatSession], None]
 
@@ -82,6 +84,8 @@ class ChatSession:
         due: the second of the wall clock in which something is due because of its token; see ``TokenExpiry``.
         is_told: whether it was told that its token is about to expire.
         pids: what its client shows when it comes back, and what it has shown now; none where it can't come back.
+        asked, gathers: see ``confirmations``.
+        answered: when a message of it was answered last; -1.0 if none was.
     """
 
     __slots__ = (
@@ -91,7 +95,10 @@ class ChatSession:
         "_timers",
         "_wrote",
         "allowance",
+        "answered",
+        "asked",
         "due",
+        "gathers",
         "hidden",
         "identity",
         "is_told",
@@ -120,6 +127,9 @@ class ChatSession:
         self.hidden: frozenset[str] = frozenset()
         self.watched: dict[str, tuple[bool | None, int | None] | None] = {}
         self.pids: tuple[str, ...] = ()
+        self.asked = -1.0
+        self.gathers = 0.0
+        self.answered = -1.0
         self.stream = DeliveryStream(self)
         self._context: SessionContext | None = None
         self._wrote = False
@@ -161,12 +171,12 @@ class ChatSession:
     def flush(self) -> None:
         """The end of what was written together: write the last event, and ask for confirmation."""
         self._wrote = False
-        if self._context is not None:
+        context = self._context
+        if context is not None:
             if self._group:
                 self._write_group()
-            stream = self.stream
-            if stream.in_flight.size:
-                self.socket.ask_confirmation(stream.at)
+            if self.stream.in_flight.size:
+                context.confirmations.ask(self)
 
     # ``StreamActions``.
 
@@ -220,7 +230,7 @@ class ChatSession:
     def ask_confirmation(self, offset: int) -> None:
         """Ask for a pong, unless more is written in this moment."""
         if not self._wrote and self._context is not None:
-            self.socket.ask_confirmation(offset)
+            self._context.confirmations.ask(self)
 
     def unknown(self, offset: int, final: bool) -> None:
         """Tell the store that it may be out of date."""

@@ -76,7 +76,7 @@ LABELLED: Final = (
     ("tokens", "kschat_token_events", "event", "Of live sockets' tokens: expiring, renewed, refused, expired."),
     ("updates", "kschat_updates", "kind", "Edits, deletions and reactions that were stored."),
     ("key_fetches", "kschat_key_fetches", "result", "Fetches of the keys at jwks_url: fetched, failed."),
-    ("pushes", "kschat_pushes", "result", "Web Push notifications: sent, gone, later, refused."),
+    ("pushes", "kschat_pushes", "result", "Web Push notifications: sent, gone, later, refused, delivered."),
     (
         "ask_questions",
         "kschat_ask_questions",
@@ -156,7 +156,7 @@ KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
     "logged": COUNTED_LEVELS,
     "updates": (EDIT, DELETE, REACT),
     "key_fetches": ("fetched", "failed"),
-    "pushes": ("sent", "gone", "later", "refused"),
+    "pushes": ("sent", "gone", "later", "refused", "delivered"),
     "ask_questions": ("join", "write", "send"),
     "ask_answers": ("allowed", "refused", "changed"),
     "ask_silent": (
@@ -195,7 +195,7 @@ KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
         "internal",
     ),
     "spans": ("ended", "exported", "failed"),
-    "hook_dropped": ("full", "age", "log", "marks", "refused"),
+    "hook_dropped": ("full", "age", "log", "joins", "marks", "refused"),
 }
 
 #: Of ``Counters``: the attribute, the metric, its two labels, what it is.

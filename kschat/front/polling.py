@@ -113,6 +113,9 @@ class Polling:
 
     log = Logger()
 
+    #: See ``wire.roles.Transport``: a GET confirms what the one before it took.
+    asks_by_ping = False
+
     def __init__(self, context: TransportContext, revision: Revision, text_only: bool) -> None:
         self.session: EngineSession | None = None
         self.slot: int | None = None

@@ -69,6 +69,9 @@ class EngineProtocol(AutobahnProtocol):
     logger = Logger()
     log = AutobahnLog()
 
+    #: See ``wire.roles.Transport``.
+    asks_by_ping = True
+
     session: EngineSession | None = None
     #: its slot in the timer wheel, while it ends
     slot: int | None = None

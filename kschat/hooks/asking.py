@@ -32,7 +32,7 @@ from kschat.chat.message import Message
 from kschat.counters import Counters
 from kschat.hooks.breaker import Breaker
 from kschat.hooks.http import payload
-from kschat.http_client import HttpAnswer, HttpFault
+from kschat.http_answers import HttpAnswer, HttpFault
 from kschat.outage_log import OutageLog
 from kschat.repeated_log import RepeatedLog
 from kschat.wire.errors import ProtocolError

@@ -6,7 +6,7 @@ What fails in between is done again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -24,14 +24,19 @@ from kschat.counters import Counters
 from kschat.hooks import events
 from kschat.hooks.events import CONNECTED, DISCONNECTED, JOINED, STORED, UNDELIVERED, UndeliveredData
 
-#: Messages of the log, joins and marks of one step.
+#: Messages of the log, and joins, of one step.
 MAX_LOGGED: Final = 200
 
-#: Users that the store or the bus is asked about in one call.
+#: Users that the store or the bus is asked about in one call, and marks of one step.
 MAX_USERS: Final = 200
 
-#: Events of one commit, during which the store does nothing else.
-MAX_EVENTS: Final = 100
+#: Events that are made in one turn, and of one commit, during which the store does nothing else: those who send wait.
+MAX_EVENTS: Final = 50
+
+#: After each step, the reactor and the store are free for others for this part of the time that the step took; seconds
+#: of the longest such rest.
+REST: Final = 0.5
+MAX_REST: Final = 0.02
 
 #: Messages of a user that are looked at for ``message.undelivered``, and pages in which they are read.
 MAX_COUNTED: Final = 100
@@ -58,7 +63,7 @@ class Deriver:
     Args:
         store: has the log, and inboxes.
         presence: says who is online, on whatever daemon.
-        clock: the reactor, which is given a turn between two steps.
+        clock: the reactor, which is free for others between two steps.
         wall: the time of day.
         settings: what the operator has set.
         counters: count events.
@@ -88,6 +93,7 @@ class Deriver:
         self.settings = settings
         self._counters = counters
         self._random = random
+        self._rested = clock.seconds()
         self.wanted: Mapping[str, Sequence[str]] = {}
 
     async def messages(self, holder: str, upto: str) -> bool:
@@ -95,7 +101,7 @@ class Deriver:
         page = await self._outbox.log(upto, MAX_LOGGED)
         if page.upto is None:
             return False
-        made: list[Event] = []
+        made: Iterable[Event] = ()
         late: dict[str, int] = {}
         if STORED in self.wanted or UNDELIVERED in self.wanted:
             undelivered = await self._undelivered(page.messages)
@@ -104,7 +110,8 @@ class Deriver:
                     late.setdefault(user, message.at + self._after)
             if STORED in self.wanted:
                 absent = await self._absent({user for _, user in undelivered})
-                made = [events.stored(message, user) for message, user in undelivered if user in absent]
+                # One by one, as they are committed: of a message to a large room there are many.
+                made = (events.stored(message, user) for message, user in undelivered if user in absent)
         await self._commit(holder, made, Commit(log=page.upto, undelivered=late))
         return True
 
@@ -130,7 +137,7 @@ class Deriver:
         joins = await self._outbox.joins(MAX_LOGGED)
         if not joins:
             return False
-        made = [events.joined(join) for join in joins] if JOINED in self.wanted else []
+        made = map(events.joined, joins) if JOINED in self.wanted else ()
         await self._commit(holder, made, Commit(joins=joins[-1].number))
         return len(joins) == MAX_LOGGED
 
@@ -192,7 +199,6 @@ class Deriver:
         found = [entry.message for entry in messages]
         rooms = (one.recipient for one in found if is_room(one.recipient))
         senders = (one.sender for one in found)
-        conversations = (one.recipient if is_room(one.recipient) else one.sender for one in found)
         data = UndeliveredData(
             user=user,
             count=len(messages),
@@ -201,7 +207,7 @@ class Deriver:
             newest=messages[-1].message.mid,
             senders=tuple(islice(dict.fromkeys(senders), events.MAX_NAMED)),
             rooms=tuple(islice(dict.fromkeys(rooms), events.MAX_NAMED)),
-            conversations=tuple(islice(dict.fromkeys(conversations), events.MAX_NAMED)),
+            conversations=events.conversations_of(found),
         )
         again = WaitingUser(user, now + int(self.settings.every * 1000), state.last)
         return events.undelivered(data, now, state.last), again
@@ -231,16 +237,18 @@ class Deriver:
                 queues.setdefault(consumer, []).append(event)
         return queues
 
-    async def _commit(self, holder: str, made: list[Event], last: Commit) -> None:
+    async def _commit(self, holder: str, made: Iterable[Event], last: Commit) -> None:
         """Commit events in parts, and with the last part what they were made of.
 
         After a crash in between the first parts are made again: their ids are the same.
         """
-        while len(made) > MAX_EVENTS:
-            part, made = made[:MAX_EVENTS], made[MAX_EVENTS:]
+        left = iter(made)
+        part = list(islice(left, MAX_EVENTS))
+        while len(part) == MAX_EVENTS:
             await self._keep(holder, Commit(events=self._queues(part), most=self.settings.most))
-            await self.turn()
-        done = msgspec.structs.replace(last, events=self._queues(made), most=self.settings.most)
+            await self.rest()
+            part = list(islice(left, MAX_EVENTS))
+        done = msgspec.structs.replace(last, events=self._queues(part), most=self.settings.most)
         await self._keep(holder, done)
 
     async def _keep(self, holder: str, commit: Commit) -> None:
@@ -248,11 +256,21 @@ class Deriver:
         if dropped:
             self._counters.hook_dropped["full"] += dropped
 
-    def turn(self) -> Deferred[Any]:
-        """The next turn of the reactor: clients are served in between."""
-        turn: Deferred[Any] = Deferred()
-        self._clock.callLater(0, turn.callback, None)
-        return turn
+    def rest(self) -> Deferred[Any]:
+        """Fires after a rest: clients are served in between."""
+        took = self._clock.seconds() - self._rested
+        rested: Deferred[Any] = Deferred()
+
+        def end() -> None:
+            self._rested = self._clock.seconds()
+            rested.callback(None)
+
+        self._clock.callLater(min(max(took * REST, 0.0), MAX_REST), end)
+        return rested
+
+    def begin(self) -> None:
+        """A look at the store begins."""
+        self._rested = self._clock.seconds()
 
 
 def _parts(users: set[str]) -> list[list[str]]:

@@ -35,6 +35,16 @@ SPREAD: Final = 0.2
 #: Seconds for which outcomes of events are gathered before the store is told.
 SETTLE_WAIT: Final = 0.1
 
+#: Deliveries are begun one by one: after each the reactor is free for this many times as long as it took to begin, so
+#: that clients of the daemon do not wait for many of them. The answers come one by one, too.
+REST: Final = 5.0
+
+#: Seconds of the longest such rest: a process may have stood still meanwhile.
+MAX_REST: Final = 0.02
+
+#: Seconds by which deliveries may be behind. What is missed beyond is not made up for.
+MAX_BEHIND: Final = 0.001
+
 #: Events that are taken from the store at once.
 MAX_TAKEN: Final = 100
 
@@ -82,11 +92,16 @@ class Dispatcher:
         self._taking = self._pumping = False
         # By number: what was taken and is not settled; and what is being delivered.
         self._busy: set[int] = set()
+        # What was settled since the store was asked for events: its answer may still have it.
+        self._gone: set[int] = set()
         self._in_flight: dict[int, Deferred[Any]] = {}
         self._done: list[int] = []
         self._again: list[Retry] = []
         self._settling: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
+        # When the next delivery may begin.
+        self._next_at = 0.0
+        self._next: IDelayedCall | None = None
         # While the receiver is down: how often it was found to be, and until when nothing is tried.
         self._holds = 0
         self._hold_until = 0.0
@@ -105,6 +120,9 @@ class Dispatcher:
     def pause(self) -> None:
         """Begin nothing more, until ``look``."""
         self._active = False
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
         self._busy.difference_update(one.number for one in self._ready)
         self._ready.clear()
 
@@ -145,9 +163,21 @@ class Dispatcher:
                     self._take()
                 if not self._ready:
                     return  # until they are there
+                rest = self._next_at - self._clock.seconds()
+                if rest > 0:
+                    self._pump_in(rest)
+                    return
                 self._begin(self._ready.popleft())
         finally:
             self._pumping = False
+
+    def _pump_in(self, seconds: float) -> None:
+        if self._next is None:
+            self._next = self._clock.callLater(seconds, self._rested)
+
+    def _rested(self) -> None:
+        self._next = None
+        self._pump()
 
     @property
     def _may_begin(self) -> bool:
@@ -165,6 +195,7 @@ class Dispatcher:
         if self._taking:
             return
         self._taking = True
+        self._gone.clear()
         # What is not settled is still in the queue.
         limit = MAX_TAKEN + len(self._busy)
         taken = self._outbox.queued(self.consumer.name, milliseconds(self._wall), limit)
@@ -174,7 +205,7 @@ class Dispatcher:
         self._taking = False
         if not self._active:
             return
-        fresh = [one for one in found if one.number not in self._busy]
+        fresh = [one for one in found if one.number not in self._busy and one.number not in self._gone]
         self._ready.extend(fresh)
         self._busy.update(one.number for one in fresh)
         if fresh:
@@ -190,10 +221,13 @@ class Dispatcher:
         if milliseconds(self._wall) - event.at > self.max_age * 1000:
             self._settle_later(queued, Dropped("age"))
             return
+        began = self._clock.seconds()
         try:
             delivering = self.consumer.deliver(Delivery(event, queued.attempts, queued.note))
         except Exception:  # noqa: BLE001 - no consumer may, but the event must not be lost
             delivering = fail()
+        took = self._clock.seconds() - began
+        self._next_at = max(self._next_at, began - MAX_BEHIND) + took + min(took * REST, MAX_REST)
         self._in_flight[queued.number] = delivering
         delivering.addErrback(self._bug).addCallback(self._delivered, queued).addErrback(self._failed)
 
@@ -266,8 +300,10 @@ class Dispatcher:
 
     def _was_settled(self, _: None, done: list[int], again: list[Retry]) -> None:
         self._settling = None
-        self._busy.difference_update(done)
-        self._busy.difference_update(one.number for one in again)
+        settled = {*done, *[one.number for one in again]}
+        self._busy -= settled
+        if self._taking:
+            self._gone |= settled
         if self._done or self._again:
             self._later(SETTLE_WAIT)
         self._pump()

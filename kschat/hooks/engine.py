@@ -224,6 +224,7 @@ class Hooks:
             self._follow()
             return
         self._lead()
+        self._deriver.begin()
         upto, self._end = self._end, await self._outbox.end()
         if upto is not None:
             await self._repeat(lambda: self._deriver.messages(self._holder, upto))
@@ -247,7 +248,7 @@ class Hooks:
             if not self._running:
                 return
             self._dispatch()
-            await self._deriver.turn()
+            await self._deriver.rest()
             if self._clock.seconds() - self._leased > LEASE / 3 and not await self._lease():
                 raise LeaseLost
 
@@ -284,9 +285,14 @@ class Hooks:
         before = milliseconds(self._wall) - int(self._settings.max_age * 1000)
         while expired := await self._outbox.expire(before, MAX_EXPIRED):
             self._counters.hook_dropped["age"] += expired
-            await self._deriver.turn()
+            await self._deriver.rest()
         backlog = await self._outbox.backlog()
         self.waiting, self.oldest = backlog.events, backlog.oldest
-        if backlog.lost:
-            self._counters.hook_dropped["log"] += backlog.lost
-            self.log.error("{count} messages were stored without a hook: too many waited", count=backlog.lost)
+        for reason, count, text in (
+            ("log", backlog.lost, "{count} messages were stored without a hook: too many waited"),
+            ("joins", backlog.lost_joins, "{count} joins were dropped without a hook: too many waited"),
+            ("marks", backlog.lost_marks, "{count} users came or went without a hook: too many waited"),
+        ):
+            if count:
+                self._counters.hook_dropped[reason] += count
+                self.log.error(text, count=count)

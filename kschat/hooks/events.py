@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
+from kschat.chat.conversations import is_room
+from kschat.chat.message import Message
 from kschat.chat.outbox import Event, Join, Logged
 
 #: A message was stored for a user who had no socket, and had not got it a second later.
@@ -76,6 +79,12 @@ class _UserData(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
 class _JoinedData(msgspec.Struct, frozen=True):
     user: str
     room: str
+
+
+def conversations_of(messages: Sequence[Message]) -> tuple[str, ...]:
+    """The rooms that messages are in, and the users who wrote the others to one alone; at most ``MAX_NAMED``."""
+    found = (one.recipient if is_room(one.recipient) else one.sender for one in messages)
+    return tuple(islice(dict.fromkeys(found), MAX_NAMED))
 
 
 def stored(message: Logged, user: str) -> Event:

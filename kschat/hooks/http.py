@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
-from twisted.web.http_headers import Headers
 
 from kschat import __version__, http_client
 from kschat.chat.clocks import WallClock
 from kschat.hooks.signing import Signer
-from kschat.http_client import HttpAnswer, HttpClient
+from kschat.http_answers import HttpAnswer
+from kschat.http_client import HttpClient
 from kschat.tracing.spans import Span, Tracer
 
 #: How a URL of a hook looks.
@@ -26,6 +26,8 @@ class _Payload(msgspec.Struct, frozen=True):
     timestamp: str
     data: object
 
+
+_HEADERS: Final = {b"Content-Type": b"application/json", b"User-Agent": f"kschat/{__version__}".encode()}
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -115,13 +117,10 @@ class HookClient:
         Returns:
             The answer, whatever its status. Fails with HttpFault, or CancelledError after ``stop``.
         """
-        headers = Headers({b"content-type": [b"application/json"], b"user-agent": [f"kschat/{__version__}".encode()]})
-        for name, value in self._signer.headers(id, int(self._wall()), body).items():
-            headers.setRawHeaders(name, [value])
+        headers = {**_HEADERS, **self._signer.headers(id, int(self._wall()), body)}
         span = None if self._tracer is None else self._tracer.call(self._name, self._host)
         if span is not None:
-            for header, said in span.headers().items():
-                headers.setRawHeaders(header, [said])
+            headers |= {name.encode(): value.encode() for name, value in span.headers().items()}
         answered = self._client.request(
             b"POST", self._url, headers, body, timeout=self.timeout if timeout is None else timeout
         )

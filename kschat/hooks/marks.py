@@ -42,6 +42,8 @@ class Marks:
         self._users: dict[str, None] = {}
         self._timer: IDelayedCall | None = None
         self._telling: Deferred[Any] | None = None
+        # Users who were dropped since the store was told last.
+        self._lost = 0
         self.on = False
 
     def add(self, user: str) -> None:
@@ -50,6 +52,7 @@ class Marks:
             return
         if len(self._users) >= MAX_MARKS and user not in self._users:
             self._counters.hook_dropped["marks"] += 1
+            self._lost += 1
             return
         self._users[user] = None
         self._later(GATHER)
@@ -91,6 +94,9 @@ class Marks:
 
     def _told(self, told: bool) -> bool:
         self._telling = None
+        if told and self._lost:
+            self.log.error("{count} users came or went without a hook: too many waited for the store", count=self._lost)
+            self._lost = 0
         if self._users:
             self._later(0.0 if told else RETRY_WAIT)
         return told

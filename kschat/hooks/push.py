@@ -14,9 +14,12 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger, LogLevel
 
+from kschat.chat.changes import is_update
 from kschat.chat.interfaces import IStore, StoreUnavailable
 from kschat.counters import Counters
+from kschat.hooks import events
 from kschat.hooks.consumer import Delivered, Delivery, Later, Outcome
+from kschat.hooks.deriver import MAX_COUNTED
 from kschat.hooks.events import UNDELIVERED, UndeliveredData
 from kschat.hooks.push_client import PushClient, PushResult, Sent
 from kschat.hooks.webpush import MAX_TEXT
@@ -77,10 +80,13 @@ class PushConsumer:
         return Deferred.fromCoroutine(self._deliver(delivery))
 
     async def _deliver(self, delivery: Delivery) -> Outcome:
-        event = msgspec.json.decode(bytes(delivery.event.data), type=UndeliveredData)
         note = delivery.note
         had = {note[start : start + _MARK] for start in range(0, len(note), _MARK)}
         try:
+            event = await self._waiting(delivery)
+            if event is None:
+                self._counters.pushes["delivered"] += 1
+                return Delivered()
             subscriptions = await self._store.subscriptions(event.user)
         except StoreUnavailable:
             return Later(reason="store", note=note)
@@ -106,6 +112,24 @@ class PushConsumer:
         if waits:
             return Later(reason="push_service", wait=max(filter(None, waits), default=None), note=b"".join(done))
         return Delivered()
+
+    async def _waiting(self, delivery: Delivery) -> UndeliveredData | None:
+        """What is to be told now, or None: the messages may have been delivered since the event was made."""
+        event = msgspec.json.decode(bytes(delivery.event.data), type=UndeliveredData)
+        state = await self._store.inbox(event.user)
+        if state.last <= state.cursor:
+            return None
+        page = await self._store.read(event.user, state.cursor, MAX_COUNTED)
+        is_all = not page.entries or page.entries[-1].offset >= page.last
+        messages = [entry.message for entry in page.entries if not is_update(entry.message)]
+        # What came after the event has an event of its own.
+        counted = [one for one in messages if one.time <= delivery.event.at]
+        if not counted and (messages or is_all):
+            return None
+        if delivery.attempts and is_all and len(counted) < event.count:
+            peers = events.conversations_of(counted)
+            return msgspec.structs.replace(event, count=len(counted), more=False, conversations=peers)
+        return event
 
     def _log(self, result: PushResult) -> None:
         """A push did not go: it may be the key, the contact, or the settings."""

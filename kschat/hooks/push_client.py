@@ -16,7 +16,6 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver, IStreamClientEndpoint
-from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from kschat import __version__
@@ -25,7 +24,8 @@ from kschat.chat.push import PushRefused, PushSubscription
 from kschat.hooks.push_hosts import HTTPS, PushHosts, is_public
 from kschat.hooks.vapid import Vapid
 from kschat.hooks.webpush import encrypt
-from kschat.http_client import HttpClient, HttpFault, retry_after
+from kschat.http_answers import HttpFault
+from kschat.http_client import HttpClient, retry_after
 
 #: Seconds that a push may take in all; and to connect to one address.
 TIMEOUT: Final = 10.0
@@ -138,17 +138,15 @@ class PushClient:
             return PushResult(Sent.REFUSED, "push_hosts", str(refused).rstrip("."))
         host = f"[{target.host}]" if ":" in target.host else target.host
         origin = f"https://{host}" if target.port == HTTPS else f"https://{host}:{target.port}"
-        headers = Headers(
-            {
-                b"authorization": [self._vapid.authorization(origin).encode()],
-                b"content-encoding": [b"aes128gcm"],
-                b"content-type": [b"application/octet-stream"],
-                b"ttl": [b"%d" % TTL],
-                b"topic": [TOPIC],
-                b"urgency": [b"normal"],
-                b"user-agent": [f"kschat/{__version__}".encode()],
-            }
-        )
+        headers = {
+            b"Authorization": self._vapid.authorization(origin).encode(),
+            b"Content-Encoding": b"aes128gcm",
+            b"Content-Type": b"application/octet-stream",
+            b"TTL": b"%d" % TTL,
+            b"Topic": TOPIC,
+            b"Urgency": b"normal",
+            b"User-Agent": f"kschat/{__version__}".encode(),
+        }
         body = encrypt(subscription, text)
         try:
             answer = await self._client.request(b"POST", subscription.endpoint, headers, body, timeout=TIMEOUT)

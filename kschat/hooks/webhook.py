@@ -13,7 +13,8 @@ from kschat.chat.clocks import WallClock
 from kschat.chat.outbox import Event
 from kschat.hooks.consumer import Delivered, Delivery, Later, Outcome
 from kschat.hooks.http import payload
-from kschat.http_client import HttpAnswer, HttpFault, retry_after
+from kschat.http_answers import HttpAnswer, HttpFault
+from kschat.http_client import retry_after
 from kschat.outage_log import OutageLog
 from kschat.repeated_log import RepeatedLog
 

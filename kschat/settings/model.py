@@ -402,6 +402,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: Annotated[
         int, About("Batches that are being stored or routed at the same time.", "batches", 1, 10_000, live=True)
     ] = 8
+    linger: Annotated[
+        float,
+        About(
+            "How long a batch may wait for other messages while they come in quick succession. It does not wait when "
+            "the daemon is idle, or for clients that wait for each answer before they send more. Unless it is 0, a "
+            "client that gets several messages a second is asked to confirm several at once.",
+            "seconds",
+            0,
+            0.1,
+            live=True,
+        ),
+    ] = 0.001
     max_waiting: Annotated[
         int,
         About("Messages that wait for a batch; beyond this a Send is refused (ER 8).", "messages", 1, 10**7, live=True),

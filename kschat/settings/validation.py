@@ -161,7 +161,7 @@ def _check_hooks(config: Config, backends: Backends, fault: Callable[[str, str],
         raise fault("hooks_url", "needs a store that keeps messages: in relay mode events have nothing to be made from")
     for name in ("hooks_url", "push_key"):
         if getattr(config, name) and not backends.store(config.store)[0].hooks:
-            raise fault(name, "can't be used with this store: use sqlite:PATH for one daemon, or redis for many")
+            raise fault(name, "can't be used with this store: use sqlite:PATH, redis or postgresql://…")
     for name in ("hooks_secret_file", "hooks_ca"):
         if getattr(config, name) and not (config.ask_url or config.hooks_url):
             raise fault(name, "is of no use without ask_url or hooks_url")

@@ -47,8 +47,12 @@ from kschat.wire.socketio import (
 )
 
 _json: Final = msgspec.json.Encoder().encode
-_pack: Final = msgspec.msgpack.Encoder().encode
+_pack_64: Final = msgspec.msgpack.Encoder().encode
 _unpack: Final = msgspec.msgpack.Decoder().decode
+
+#: The integers that msgpack has room for.
+_LEAST: Final = -(2**63)
+_MOST: Final = 2**64 - 1
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -327,6 +331,27 @@ class _Reader:
         kind = self._number(_SIGNED_BYTE)
         attached = self._attached(self._bytes(size))
         return attached if kind == 0 else b"[%d,%b]" % (kind, attached)
+
+
+def _pack(fields: dict[str, Any]) -> bytes:
+    """``fields`` in msgpack. Integers of more than 64 bits become doubles, as in JavaScript."""
+    try:
+        return _pack_64(fields)
+    except OverflowError:
+        return _pack_64(_fitting(fields))
+
+
+def _fitting(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _fitting(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_fitting(inner) for inner in value]
+    if isinstance(value, int) and not _LEAST <= value <= _MOST:
+        try:
+            return float(value)
+        except OverflowError:
+            return None  # beyond all doubles: as JSON.stringify writes infinity
+    return value
 
 
 def _date(milliseconds: int) -> bytes:

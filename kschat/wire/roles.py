@@ -18,6 +18,10 @@ class Transport(Protocol):
     def close(self, reason: Reason) -> None:
         """Write what was sent, then close. Must not call back into the session."""
 
+    @property
+    def asks_by_ping(self) -> bool:
+        """Whether a confirmation costs a frame each way. If not, it costs nothing, but an early question matters."""
+
     def release(self) -> None:
         """Answer a request that is parked for frames with a noop. Transports without such requests do nothing."""
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Raw
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
 from kschat.backends.redis import Settings as RedisSettings
 from kschat.backends.redis.store.store import RedisStore
 from kschat.backends.sqlite import Settings, SqliteStore
-from kschat.backends.sqlite.store import TIDY_EVERY
-from kschat.chat.interfaces import IStore, Progress
+from kschat.backends.sqlite.store import ERASE_REST, TIDY_EVERY
+from kschat.chat.interfaces import IStore, Progress, StoreUnavailable
 from kschat.chat.outbox import Commit, Event, WaitingUser
 from kschat.chat.push import PushSubscription
 from kschat.chat.revocation import Revocation
@@ -138,6 +138,33 @@ class SqliteErasureTests(TestCase):
         data = self.file()
         self.assertNotIn(TEXT.encode(), data)
         self.assertLessEqual(data.count(NAME.encode()), 2, "the revocation, in its table and in its index")
+
+    async def test_senders_are_served_between_the_steps_until_the_store_is_stopped(self) -> None:
+        store = self.started()
+        await filled(store)
+        between, rests = store._writer.between, []
+
+        def slow(work: Any) -> Any:
+            self.clock.rightNow += 0.01
+            return between(work)
+
+        self.patch(store._writer, "between", slow)
+        erased = store.erase(NAME)
+        for _ in range(3):
+            await self.until_it_rests()
+            (call,) = [one for one in self.clock.calls if one.func.__name__ != "_look_after"]
+            rests.append(call.getTime() - self.clock.seconds())
+            self.clock.advance(rests[-1])
+        self.assertEqual([0.01 * ERASE_REST] * 3, [round(one, 6) for one in rests])
+        await self.until_it_rests()
+        await store.stop()
+        with self.assertRaises(StoreUnavailable):
+            await erased
+
+    async def until_it_rests(self) -> None:
+        """Wait until the step that is under way is done."""
+        while len(self.clock.getDelayedCalls()) < 2:
+            await deferLater(real_reactor(), 0.005)
 
     async def test_no_row_refers_to_what_is_gone(self) -> None:
         store = self.started()

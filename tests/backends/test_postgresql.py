@@ -21,7 +21,7 @@ from kschat.chat.message import Changes
 from kschat.chat.push import PushSubscription
 from tests.backends.filled import fill
 from tests.backends.postgresql_stores import PostgresqlTestCase
-from tests.contracts import istore, rates
+from tests.contracts import istore, outbox, rates
 from tests.contracts.istore import offsets
 from tests.contracts.made import message, mid, to
 from tests.contracts.updates import edit, react
@@ -31,6 +31,11 @@ from tests.support.postgresql import PostgreSQL, shared_postgresql
 class PostgresqlContractTests(istore.StoreContract, PostgresqlTestCase):
     async def make_store(self) -> IStore:
         return await self.store(await shared_postgresql())
+
+
+class PostgresqlOutboxContractTests(outbox.OutboxContract, PostgresqlTestCase):
+    async def make_store(self) -> IStore:
+        return await self.store(await shared_postgresql(), hooks=True)
 
 
 class FailingPostgresqlContractTests(istore.FailingStoreContract, PostgresqlTestCase):

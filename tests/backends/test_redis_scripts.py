@@ -93,7 +93,7 @@ class TestTexts(SynchronousTestCase):
         log = (FOLDER / "slots" / "append.outbox.lua").read_text("utf-8")
         self.assertIn(f"'x:hook:log', {MAX_LOG}\n", log)
         joins = (FOLDER / "slots" / "membership.outbox.lua").read_text("utf-8")
-        self.assertIn(f"'MAXLEN', '~', {MAX_JOINS},", joins)
+        self.assertIn(f"'MAXLEN', '~', {MAX_JOINS})", joins)
 
     def test_a_script_is_asked_for_by_its_hash(self) -> None:
         loaded = Scripts("bus")

@@ -78,7 +78,7 @@ class HistoryTests(unittest.TestCase):
         with contextlib.redirect_stdout(told):
             await Questions(store, self.server.pid, 2).ask_all("now")
             self.assertEqual(plans(self.server.url), [])
-        for name in ("connect", "a page of 50", "History, the newest 100", "Conversations, of 10,000 users"):
+        for name in ("connect", "a page of 50", "History, the newest 100", "Conversations, of 9,500 users"):
             self.assertIn(f"now: {name}", told.getvalue())
         self.assertIn("Index Scan using messages_pkey", told.getvalue())
 

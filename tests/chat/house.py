@@ -52,6 +52,8 @@ class Heard(NamedTuple):
 class Line:
     """What carries a guest's session: it keeps what it is given, write by write."""
 
+    asks_by_ping = True
+
     def __init__(self, cork: Cork) -> None:
         self.writes: list[list[Frame]] = []
         self.pings: list[int] = []
@@ -204,7 +206,7 @@ class House(ChatDaemon):
         token_times: TokenTimes | None = None,
         key_source: KeySource | None = None,
         verifier: Verifier | None = None,
-        **bounds: int,
+        **bounds: Any,
     ) -> None:
         super().__init__(
             store=LateStore(),

@@ -123,6 +123,8 @@ class Pipe:
         asked: the number of the proof that is asked for, and how many frames it is of.
     """
 
+    asks_by_ping = True
+
     def __init__(self) -> None:
         self.frames: list[Frame] = []
         self.congested = False

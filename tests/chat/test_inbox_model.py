@@ -464,6 +464,14 @@ class InboxMachine(RuleBasedStateMachine):
         device.client.drop()
 
 
+class GatheringMachine(InboxMachine):
+    """A daemon that asks sockets to confirm several messages at once."""
+
+    def begin_daemon(self) -> None:
+        super().begin_daemon()
+        self.daemon.hub.confirmations.on = True
+
+
 class TestInboxModel(SynchronousTestCase):
     """Hypothesis plays the machine."""
 
@@ -472,6 +480,16 @@ class TestInboxModel(SynchronousTestCase):
             InboxMachine,
             settings=settings(
                 max_examples=120,
+                stateful_step_count=50,
+                suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+            ),
+        )
+
+    def test_nor_where_several_are_confirmed_at_once(self) -> None:
+        run_state_machine_as_test(
+            GatheringMachine,
+            settings=settings(
+                max_examples=60,
                 stateful_step_count=50,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
             ),

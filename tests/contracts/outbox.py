@@ -10,6 +10,7 @@ from zope.interface.verify import verifyObject
 from kschat.chat.interfaces import IStore, Progress
 from kschat.chat.outbox import (
     MAX_DROPPED,
+    MAX_MARKS,
     Backlog,
     Commit,
     Event,
@@ -251,6 +252,16 @@ class OutboxContract(Contract):
         self.assertEqual(await outbox.expire(NOW + 2, 10), 0)
         self.assertEqual([one.event.id for one in await outbox.queued("w", NOW + 9, 10)], ["msg_c"])
         self.assertEqual(await outbox.backlog(), Backlog(1, NOW + 2))
+
+    async def test_users_beyond_the_bound_are_not_marked_and_counted_once(self) -> None:
+        _, outbox = await self.started()
+        for start in range(0, MAX_MARKS - 1, 20_000):
+            await outbox.mark([f"u{number}" for number in range(start, min(start + 20_000, MAX_MARKS - 1))])
+        await outbox.mark(["ann", "ben", "cem"])
+        await outbox.mark(["ann", "u5"])
+        self.assertEqual([(await outbox.backlog()).lost_marks for _ in range(2)], [2, 0])
+        marked = {mark.user for mark in await outbox.marks(MAX_MARKS + 10)}
+        self.assertEqual((len(marked), marked & {"ann", "ben", "cem", "u5"}), (MAX_MARKS, {"ann", "u5"}))
 
     async def test_nothing_is_left_of_a_user_who_is_erased(self) -> None:
         store, outbox = await self.started()

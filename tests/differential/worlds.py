@@ -21,6 +21,8 @@ from kschat.backends.redis import RedisBus, RedisStore
 from kschat.backends.redis import Settings as RedisSettings
 from kschat.backends.sqlite import Settings as SqliteSettings
 from kschat.backends.sqlite import SqliteStore
+from kschat.chat.confirmations import MAX_GATHER_SECONDS
+from kschat.chat.delivery import Bounds
 from kschat.counters import Counters
 from kschat.rates import RateSettings
 from simulate.services import Exchange, FarBus, FarRouter, FarStore, Hall
@@ -36,6 +38,11 @@ MAX_ROOM = 3
 #: Presence is gathered, for a tenth of the default time, so that a sequence is played fast. What is limited by rates is
 #: refused, which ``tests.chat.test_limiter`` looks at; here nothing is.
 RATES = RateSettings(presence_interval=0.01)
+
+#: Batches wait for others, and sockets are asked once for several messages, as with the default settings, but for a
+#: tenth of the time.
+BOUNDS = Bounds(linger=0.001)
+CONFIRMATION_WAIT = MAX_GATHER_SECONDS / 10
 
 
 class World(Protocol):
@@ -78,17 +85,15 @@ class Simulated:
         clock.advance(NOW)
         store = MemoryStore(1_000_000, 1_000_000_000)
         if count == 1:
-            self.daemons = [Daemon(store, MemoryRouter(), clock, max_room=MAX_ROOM, rates=RATES)]
+            self.daemons = [_daemon(store, MemoryRouter(), clock)]
             return
         random, exchange, hall = Random(seed), Exchange(), Hall()
         self.daemons = [
-            Daemon(
+            _daemon(
                 FarStore(store, clock, random),
                 FarRouter(exchange, clock, random),
                 clock,
-                max_room=MAX_ROOM,
                 bus=FarBus(hall, clock, random),
-                rates=RATES,
             )
             for _ in range(count)
         ]
@@ -179,7 +184,7 @@ class OnSqlite(Real):
         self._directory = Path(tempfile.mkdtemp(prefix="kschat-differential-"))
         store = SqliteStore(SqliteSettings(str(self._directory / "kschat.db"), "normal"), reactor, reactor)
         bus = LocalBus()
-        self.daemons = [Daemon(store, MemoryRouter(), reactor, max_room=MAX_ROOM, bus=bus, rates=RATES)]
+        self.daemons = [_daemon(store, MemoryRouter(), reactor, bus=bus)]
         self._parts = [store]
 
     async def stop(self) -> None:
@@ -206,13 +211,23 @@ class OnRedis(Real):
             if broker is not None:
                 router = AmqpRouter(AmqpSettings(url=broker.url, exchange=name), reactor)
             bus = RedisBus(settings, settings, reactor, Counters())
-            self.daemons.append(Daemon(store, router, reactor, max_room=MAX_ROOM, bus=bus, rates=RATES))
+            self.daemons.append(_daemon(store, router, reactor, bus=bus))
             self._parts += [store, router, bus]
 
 
+def _daemon(store: Any, router: Any, clock: Any, *, bus: Any = None) -> Daemon:
+    daemon = Daemon(store, router, clock, max_room=MAX_ROOM, bus=bus, rates=RATES, bounds=BOUNDS)
+    daemon.hub.confirmations.wait = CONFIRMATION_WAIT
+    return daemon
+
+
 def all_quiet(daemons: Sequence[Daemon]) -> bool:
-    """Whether nothing is under way in the pipelines, and the store was told when users were last seen."""
+    """Whether nothing is under way in the pipelines, sockets were asked to confirm what they have, and the store was
+    told when users were last seen."""
     return not any(
-        daemon.chat.context.delivery.waiting or daemon.chat.context.delivery.in_flight or daemon.hub.write_behind._seen
+        daemon.chat.context.delivery.waiting
+        or daemon.chat.context.delivery.in_flight
+        or len(daemon.hub.confirmations)
+        or daemon.hub.write_behind._seen
         for daemon in daemons
     )

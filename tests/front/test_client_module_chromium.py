@@ -71,13 +71,18 @@ class InABrowser(TestCase):
         return tab
 
     async def until(self, tab: Tab, expression: str) -> None:
-        """Waits in the page."""
+        """Waits in the page, 60 s at most; the error says what the client has by then."""
         script = f"""new Promise((resolve, reject) => {{
-            let turns = 0;
+            const end = performance.now() + 60_000;
             const look = () => {{
                 if ({expression}) resolve(true);
-                else if (turns++ > 1000) reject(new Error("waited in vain"));
-                else setTimeout(look, 10);
+                else if (performance.now() < end) setTimeout(look, 10);
+                else {{
+                    const {{status, leader, outbox}} = chat;
+                    const messages = chat.messages("bob").map(({{text, state, mid}}) => [text, state, mid]);
+                    reject(new Error("waited in vain: " + JSON.stringify(
+                        {{status, leader, sends: outbox.sends, entries: [...outbox.entries.values()], messages}})));
+                }}
             }};
             look();
         }})"""

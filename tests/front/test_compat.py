@@ -11,6 +11,8 @@ from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerPr
 from autobahn.websocket.compress import PerMessageDeflate
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.error import ConnectionDone
+from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.internet.tcp import Connection, Port
@@ -135,6 +137,7 @@ class Twisted(Canary, SynchronousTestCase):
         Private(listening, "numberAccepts", "twisted", "bound_accepts needs, or a flood makes long turns"),
         Private(epoll, "_poller", "twisted", "bound_events needs, or the end of thousands makes a long turn"),
         Private(epoll, "_selectables", "twisted", "bound_events needs, or clients wait for all newcomers"),
+        Private(epoll, "_disconnectSelectable", "twisted", "bound_events needs, or what has ended is never closed"),
         Private(connection, "_tempDataLen", "twisted", "unsent needs, or slow readers are not seen"),
         Private(connection, "dataBuffer", "twisted", "unsent needs"),
         Private(connection, "offset", "twisted", "unsent needs"),
@@ -193,6 +196,38 @@ class Twisted(Canary, SynchronousTestCase):
             reactor.doPoll(0)
             self.assertEqual(sum(end.read for end in ends), 40 + 8 * turn)
         self.assertEqual([end.read for end in ends], [2] * 40)
+
+    def test_what_ends_or_fails_while_it_is_read_is_closed_and_the_others_are_read(self) -> None:
+        reactor = self.bounded()
+        ends = self.ready(reactor, 5)
+        lost: list[tuple[int, type[BaseException]]] = []
+
+        def fails(end: End) -> None:
+            raise ZeroDivisionError("a bug of a protocol")
+
+        for number, end in enumerate(ends):
+            self.patch(end, "connectionLost", lambda reason, number=number: lost.append((number, reason.type)))
+        ends[1].does = fails
+        self.patch(ends[3], "doRead", lambda: CONNECTION_DONE)
+        for _ in range(2):
+            reactor.doPoll(0)
+        self.assertEqual(lost, [(1, ZeroDivisionError), (3, ConnectionDone)])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual([end.read for end in ends], [2, 1, 2, 0, 2])
+
+    def test_what_was_closed_by_an_event_before_is_not_read(self) -> None:
+        reactor = self.bounded()
+        ends = self.ready(reactor, 3)
+
+        def ends_the_others(end: End) -> None:
+            for other in ends:
+                if other is not end:
+                    reactor.removeReader(other)
+
+        for end in ends:
+            end.does = ends_the_others
+        reactor.doPoll(0)
+        self.assertEqual(sum(end.read for end in ends), 1)
 
     def test_those_who_have_joined_come_before_newcomers_that_are_left_over(self) -> None:
         reactor = self.bounded()

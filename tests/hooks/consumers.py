@@ -29,20 +29,28 @@ class Receiver:
         outcome: what it answers; None: it waits for ``answer``.
         pending: what waits.
         stopped: whether the daemon has ended.
+        takes: seconds that it takes to begin a delivery, in which nobody else has the reactor.
+        times: when each delivery began.
     """
 
     name = "webhook"
 
-    def __init__(self, types: Sequence[str] = TYPES, max_in_flight: int = 4) -> None:
+    def __init__(self, types: Sequence[str] = TYPES, max_in_flight: int = 4, clock: Clock | None = None) -> None:
         self.types = frozenset(types)
         self.max_in_flight = max_in_flight
         self.got: list[Delivery] = []
         self.outcome: Outcome | None = Delivered()
         self.pending: list[Deferred[Outcome]] = []
         self.stopped = False
+        self.takes = 0.0
+        self.times: list[float] = []
+        self._clock = clock
 
     def deliver(self, delivery: Delivery) -> Deferred[Outcome]:
         self.got.append(delivery)
+        if self._clock is not None:
+            self.times.append(self._clock.seconds())
+            self._clock.rightNow += self.takes
         if self.outcome is not None:
             return succeed(self.outcome)
         answer: Deferred[Outcome] = Deferred()

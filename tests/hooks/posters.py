@@ -6,9 +6,8 @@ import json
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.web.http_headers import Headers
 
-from kschat.http_client import HttpAnswer, HttpFault, Kind
+from kschat.http_answers import HttpAnswer, HttpFault, Kind
 
 
 class Asked:
@@ -24,7 +23,7 @@ class Asked:
 
     def answer(self, status: int = 200, body: bytes | None = None, **fields: Any) -> None:
         """Answer it: with ``fields`` as JSON, unless a body is given."""
-        self.fires.callback(HttpAnswer(status, Headers(), json.dumps(fields).encode() if body is None else body))
+        self.fires.callback(HttpAnswer(status, {}, json.dumps(fields).encode() if body is None else body))
 
     def fail(self, kind: Kind = "timeout") -> None:
         """Say nothing."""

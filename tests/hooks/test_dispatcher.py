@@ -16,7 +16,17 @@ from kschat.chat.interfaces import StoreUnavailable
 from kschat.chat.outbox import Commit, Event, Retry
 from kschat.counters import Counters
 from kschat.hooks.consumer import Delivered, Dropped, Later
-from kschat.hooks.dispatcher import FIRST_HOLD, FIRST_RETRY, LAST_HOLD, LAST_RETRY, MAX_UNSETTLED, Dispatcher
+from kschat.hooks.dispatcher import (
+    FIRST_HOLD,
+    FIRST_RETRY,
+    LAST_HOLD,
+    LAST_RETRY,
+    MAX_REST,
+    MAX_UNSETTLED,
+    REST,
+    SETTLE_WAIT,
+    Dispatcher,
+)
 from kschat.hooks.events import STORED
 from tests.hooks.consumers import NOW, Receiver
 
@@ -29,7 +39,7 @@ class DispatcherTestCase(SynchronousTestCase):
         self.outbox: Any = store.outbox
         self.outbox.acquire("me", 60)
         self.counters = Counters()
-        self.receiver: Any = Receiver(max_in_flight=4)
+        self.receiver: Any = Receiver(max_in_flight=4, clock=self.clock)
         self.dispatcher = self.made()
         self.made_events = 0
 
@@ -99,6 +109,66 @@ class TestDelivering(DispatcherTestCase):
         ids = self.queue(450)
         self.run_for(30)
         self.assertEqual((self.receiver.ids, self.left), (ids, 0))
+
+    def test_one_begins_after_another_with_time_for_others_in_between(self) -> None:
+        self.receiver.max_in_flight = 100
+        self.receiver.outcome = None
+        self.receiver.takes = 0.001
+        self.queue(20)
+        self.clock.advance(1)
+        self.dispatcher.look()
+        begun = []
+        for _ in range(200):
+            before = len(self.receiver.got)
+            self.clock.advance(0.0005)
+            begun.append(len(self.receiver.got) - before)
+        self.assertEqual(len(self.receiver.got), 20)
+        self.assertEqual(max(begun), 1)
+        self.assertGreaterEqual(self.receiver.times[-1] - self.receiver.times[0], 19 * 0.001 * REST)
+
+    def test_a_process_that_stood_still_neither_waits_long_nor_begins_many(self) -> None:
+        self.receiver.max_in_flight = 100
+        self.receiver.outcome = None
+        self.receiver.takes = 3600.0
+        self.queue(20)
+        self.clock.advance(1)
+        self.dispatcher.look()
+        self.receiver.takes = 0.001
+        self.assertEqual(len(self.receiver.got), 1)
+        self.clock.advance(MAX_REST)
+        self.assertEqual(len(self.receiver.got), 2)
+        self.clock.advance(3600)
+        self.assertEqual(len(self.receiver.got), 3)
+
+    def test_what_is_settled_while_the_store_is_asked_is_not_delivered_again(self) -> None:
+        queued = self.outbox.queued
+        answers: list[Any] = []
+
+        def slow(*arguments: Any) -> Any:
+            answers.append((Deferred(), queued(*arguments)))
+            return answers[-1][0]
+
+        self.outbox.queued = slow
+        ids = self.queue(3)
+        self.dispatcher.look()
+        answer, found = answers.pop(0)
+        found.chainDeferred(answer)
+        # It is asked for more before it knows what became of these, and answers when it does.
+        self.assertEqual((self.receiver.ids, len(answers)), (ids, 1))
+        self.clock.advance(SETTLE_WAIT)
+        self.assertEqual(self.left, 0)
+        answer, found = answers.pop(0)
+        found.chainDeferred(answer)
+        self.assertEqual(self.receiver.ids, ids)
+
+    def test_nothing_begins_after_a_pause(self) -> None:
+        self.receiver.max_in_flight = 100
+        self.receiver.takes = 0.001
+        self.queue(20)
+        self.dispatcher.look()
+        self.dispatcher.pause()
+        self.clock.advance(1)
+        self.assertEqual(len(self.receiver.got), 1)
 
 
 class TestTryingAgain(DispatcherTestCase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from msgspec.structs import replace
@@ -14,9 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat.backends.memory import MemoryStore
 from kschat.chat.interfaces import Progress, StoreUnavailable
 from kschat.chat.message import Message
-from kschat.chat.outbox import Backlog
+from kschat.chat.outbox import Backlog, Commit
 from kschat.hooks.consumer import Later
-from kschat.hooks.deriver import MAX_COUNTED, MAX_EVENTS
+from kschat.hooks.deriver import MAX_COUNTED, MAX_EVENTS, REST
 from kschat.hooks.engine import LEASE, LOOK_EVERY, RECONCILE_AFTER, HooksSettings
 from kschat.hooks.events import CONNECTED, DISCONNECTED, JOINED, STORED, UNDELIVERED
 from tests.contracts.made import message
@@ -134,6 +135,27 @@ class TestStoredForAbsent(EngineTestCase):
         daemon.run(TWO_LOOKS + 30)
         self.assertEqual(len(daemon.receiver.got), 3 * (MAX_EVENTS + 20))
         self.assertEqual(len(set(daemon.receiver.ids)), 3 * (MAX_EVENTS + 20))
+
+    def test_what_is_sent_to_a_large_room_is_made_in_parts_with_time_for_others_in_between(self) -> None:
+        for number in range(3 * MAX_EVENTS):
+            self.store.join("#r", f"user {number}", 1000)
+        self.store.join("#r", "ann", 1000)
+        self.started(STORED)
+        commits: list[tuple[float, int]] = []
+        commit = self.store.outbox.commit
+
+        def slow(holder: str, what: Commit) -> Any:
+            commits.append((self.clock.seconds(), sum(map(len, what.events.values()))))
+            self.clock.rightNow += 0.01
+            return commit(holder, what)
+
+        self.store.outbox.commit = slow
+        self.send("#r")
+        self.clock.pump([0.001] * 2500)
+        with_events = [(at, count) for at, count in commits if count]
+        self.assertEqual([count for _, count in with_events], [MAX_EVENTS] * 3)
+        times = [at for at, _ in with_events]
+        self.assertTrue(all(after - before >= 0.01 * (1 + REST) for before, after in pairwise(times)), times)
 
 
 class TestUndelivered(EngineTestCase):
@@ -439,15 +461,22 @@ class TestUpkeep(EngineTestCase):
         daemon.run(TWO_LOOKS)
         self.assertEqual(daemon.counters.hook_dropped, {"full": 2})
 
-    def test_messages_that_were_not_logged_are_counted_and_the_log_says_so(self) -> None:
-        lost = [3]
-        self.store.outbox.backlog = lambda: succeed(Backlog(lost=lost.pop() if lost else 0))
+    def test_what_was_not_logged_is_counted_and_the_log_says_so(self) -> None:
+        lost = [Backlog(lost=3, lost_joins=2, lost_marks=1)]
+        self.store.outbox.backlog = lambda: succeed(lost.pop() if lost else Backlog())
         daemon = self.started(STORED)
         with capturedLogs() as events:
             daemon.run(25)
-        self.assertEqual(daemon.counters.hook_dropped, {"log": 3})
+        self.assertEqual(daemon.counters.hook_dropped, {"log": 3, "joins": 2, "marks": 1})
         lines = [formatEvent(one) for one in events if one["log_level"] is LogLevel.error]
-        self.assertEqual(lines, ["3 messages were stored without a hook: too many waited"])
+        self.assertEqual(
+            lines,
+            [
+                "3 messages were stored without a hook: too many waited",
+                "2 joins were dropped without a hook: too many waited",
+                "1 users came or went without a hook: too many waited",
+            ],
+        )
 
     def test_settings_are_used(self) -> None:
         daemon = self.started(STORED)

@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat.interfaces import RETRY_WAIT, StoreUnavailable
@@ -93,4 +94,7 @@ class MarksTests(SynchronousTestCase):
         self.patch(marks, "MAX_MARKS", 2)
         self.add("a", "b", "c", "a")
         self.assertEqual({"marks": 1}, self.counters.hook_dropped)
-        self.successResultOf(self.marks.stop())
+        with capturedLogs() as events:
+            self.successResultOf(self.marks.stop())
+        lines = [formatEvent(one) for one in events]
+        self.assertEqual(["1 users came or went without a hook: too many waited for the store"], lines)

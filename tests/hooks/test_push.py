@@ -12,7 +12,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from kschat.backends.memory import MemoryStore
-from kschat.chat.interfaces import StoreUnavailable
+from kschat.chat.interfaces import Progress, StoreUnavailable
 from kschat.chat.outbox import MAX_NOTE, Event
 from kschat.chat.push import MAX_SUBSCRIPTIONS, PushSubscription
 from kschat.counters import Counters
@@ -22,6 +22,7 @@ from kschat.hooks.push import PushConsumer
 from kschat.hooks.push_client import PushClient, PushSettings
 from kschat.hooks.vapid import Vapid, VapidKey, new_key
 from kschat.repeated_log import RepeatedLog
+from tests.contracts.made import message
 from tests.support.push import HOST, PushService, Subscriber
 from tests.support.waiting import real_reactor
 
@@ -34,10 +35,11 @@ def delivery(
     more: bool = False,
     conversations: tuple[str, ...] = ("ben",),
     note: bytes = b"",
+    attempts: int = 0,
 ) -> Delivery:
     """Messages wait for Ann."""
     data = UndeliveredData("ann", count, more, 1, "7" * 24, ("ben",), (), conversations)
-    return Delivery(Event("msg_1", UNDELIVERED, "ann", 1, Raw(msgspec.json.encode(data))), note=note)
+    return Delivery(Event("msg_1", UNDELIVERED, "ann", 1, Raw(msgspec.json.encode(data))), attempts, note)
 
 
 class AwayStore(MemoryStore):
@@ -60,6 +62,8 @@ class ConsumerTests(TestCase):
         self.store = AwayStore(1000, 10**6)
         self.counters = Counters()
         self.consumer = self.made()
+        # What waits for Ann when an event is made; see ``delivery``.
+        self.successResultOf(self.store.append([message("ben", "ann", time=1)]))
 
     def made(self, **more: Any) -> PushConsumer:
         settings = PushSettings(hosts=(f"{HOST}:{self.service.port}",), private=True, ca=self.service.ca)
@@ -167,6 +171,24 @@ class ConsumerTests(TestCase):
         later = await self.consumer.deliver(delivery(note=b"12345678"))
         self.assertEqual(later, Later(reason="store", note=b"12345678"))
         self.assertEqual(self.service.requests, [])
+
+    async def test_what_was_delivered_meanwhile_is_not_pushed_though_newer_messages_wait(self) -> None:
+        browser = await self.browser("one")
+        await self.store.append([message("ben", "ann", time=1), message("cem", "ann", time=1)])
+        self.service.answers["one"] = (503, {}, b"")
+        await self.consumer.deliver(delivery(3, conversations=("ben", "cem")))
+        self.service.answers.clear()
+        # Another device gets two of three.
+        await self.store.save_progress(Progress({"ann": 2}, {}))
+        await self.consumer.deliver(delivery(3, conversations=("ben", "cem"), attempts=1))
+        told = browser.read(self.service.requests[-1].body)
+        self.assertEqual(told, {"user": "ann", "count": 1, "peer": "cem"})
+        self.service.requests.clear()
+        await self.store.append([message("dan", "ann", time=2)])
+        for cursor in (3, 4):
+            await self.store.save_progress(Progress({"ann": cursor}, {}))
+            self.assertEqual(await self.consumer.deliver(delivery(3, attempts=2)), Delivered())
+        self.assertEqual((self.service.requests, self.counters.pushes["delivered"]), ([], 2))
 
     async def test_a_store_that_cannot_forget_fails_no_push(self) -> None:
         await self.browser("one")

@@ -21,7 +21,7 @@ from kschat.counters import Counters
 from kschat.front.endpoints import server_endpoint
 from kschat.hooks.http import HookClient
 from kschat.hooks.signing import Signer
-from kschat.http_client import HttpFault
+from kschat.http_answers import HttpFault
 from kschat.tracing import otel
 from kschat.tracing.otel import OtelTracer
 from kschat.tracing.pipeline import Tracing

@@ -27,6 +27,7 @@ class FakeTransport:
     """
 
     congested = False
+    asks_by_ping = False
 
     def __init__(self, unsent: Sequence[Frame] = ()) -> None:
         self.frames: list[bytes | Frame] = []

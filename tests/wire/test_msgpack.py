@@ -221,6 +221,21 @@ class Writing(SynchronousTestCase):
             {"type": 3, "nsp": "/", "id": 0, "data": [{"_placeholder": True, "num": 0}]},
         )
 
+    def test_integers_beyond_64_bits_are_the_doubles_that_javascript_reads(self) -> None:
+        for written, expected in (
+            (b"18446744073709551616", 2.0**64),
+            (b"-100000000000000000000", -1e20),
+            (b"1" + b"0" * 400, None),
+            (b"-9007199254740992", -(2**53)),
+        ):
+            for attachments in ((), (b"x",)):
+                body = b'["e",{"n":[%b,1]},%b]' % (written, b'{"_placeholder":true,"num":0}' if attachments else b"0")
+                event = msgpack.encode_array(EVENT, body, attachments, namespace="/", number=None, max_depth=64)
+                data = msgspec.msgpack.decode(event)["data"]
+                self.assertEqual(data, ["e", {"n": [expected, 1]}, b"x" if attachments else 0])
+        joined = msgpack.encode(Connect("/", b'{"n":18446744073709551616}'))
+        self.assertEqual(msgspec.msgpack.decode(joined)["data"], {"n": 2.0**64})
+
     def test_npm_reads_what_is_written_and_writes_what_is_read(self) -> None:
         body = b'["e",{"a":[1,-1,255,65536,4294967296,-4294967296,0.5,"\\u00e9\\ud83d\\ude00",null,true]},{"":{}}]'
         script = (

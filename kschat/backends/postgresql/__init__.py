@@ -7,6 +7,8 @@
 - ``readers``      the threads that read, each with a connection of its own
 - ``session``      one connection: found among the hosts of the URL, set up, greeted
 - ``updates``      changes messages that are in the tables
+- ``hooks``        what is kept for hooks
+- ``outbox``       ``PostgresqlOutbox``: that, for the daemon that makes events
 - ``erasure``      erases a user
 - ``retention``    deletes messages that are too old or too many
 - ``queries``      what is read

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
+from kschat.backends.postgresql.hooks import logged
 from kschat.backends.postgresql.rows import COLUMNS, NAMED, append_parameters, message_of
 from kschat.backends.postgresql.session import Session
 from kschat.backends.postgresql.settings import SendRate
@@ -148,17 +149,26 @@ class BatchFlight(Flight):
         numbers: of the daemon's messages.
         rate: of a sender.
         after: the turn of the call before.
+        hooks: whether what is kept is logged for hooks.
 
     Attributes:
         turn: of this call.
     """
 
     def __init__(
-        self, jobs: Sequence[BatchJob], deadline: Deadline, numbers: Numbers, *, rate: SendRate, after: int
+        self,
+        jobs: Sequence[BatchJob],
+        deadline: Deadline,
+        numbers: Numbers,
+        *,
+        rate: SendRate,
+        after: int,
+        hooks: bool,
     ) -> None:
         super().__init__(jobs)
         self._rate = rate
         self._after = after
+        self._hooks = hooks
         self.turn = after + 1
         self._batches = [job.batch for job in jobs]
         self._messages = [message for batch in self._batches for message in batch]
@@ -177,7 +187,8 @@ class BatchFlight(Flight):
             rate=self._rate,
             beyond=self._numbers.last,
         )
-        return arguments.call("append")
+        call = arguments.call("append")
+        return logged(call) if self._hooks else call
 
     def heard(self, rows: list[Any]) -> Call | None:
         if self._stored:

@@ -39,6 +39,10 @@ class Configured(Protocol):
     def rate_burst(self) -> float:
         """See ``Settings.send_burst``."""
 
+    @property
+    def hooks(self) -> bool:
+        """See ``Settings.hooks``."""
+
 
 def settings_of(config: Configured, argument: str) -> Settings:
     """How the database is used."""
@@ -49,6 +53,7 @@ def settings_of(config: Configured, argument: str) -> Settings:
         retention_messages=config.retention_messages,
         send_rate=config.rate_cluster_sends,
         send_burst=config.rate_burst,
+        hooks=config.hooks,
     )
 
 
@@ -101,7 +106,6 @@ STORE = StoreKind(
     example="postgresql://kschat@localhost/kschat",
     shared=True,
     keeps=True,
-    hooks=False,
     settings=("retention_days", "retention_messages", "rate_cluster_sends"),
     make=_make,
     check=_check,

@@ -42,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         retention_messages: messages that are kept in an inbox and in a conversation; 0 for all.
         send_rate: messages a second that a user may send, on all daemons together; 0 for no limit.
         send_burst: seconds of that rate that may come at once.
+        hooks: whether there is an outbox.
     """
 
     url: str
@@ -53,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention_messages: int = 0
     send_rate: float = 0.0
     send_burst: float = 10.0
+    hooks: bool = False
 
     def __repr__(self) -> str:
         # The struct's own would show the password in a log line or a traceback.

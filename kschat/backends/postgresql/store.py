@@ -15,9 +15,11 @@ from zope.interface import implementer
 
 from kschat.backends.generations import generation_of
 from kschat.backends.lag import Lag
-from kschat.backends.postgresql import erasure, queries, updates
+from kschat.backends.postgresql import erasure, outbox, queries, updates
 from kschat.backends.postgresql.address import places
 from kschat.backends.postgresql.faults import why
+from kschat.backends.postgresql.hooks import JOIN
+from kschat.backends.postgresql.outbox import PostgresqlOutbox
 from kschat.backends.postgresql.readers import ReaderPool, Target
 from kschat.backends.postgresql.retention import Retention
 from kschat.backends.postgresql.schema_versions import shipped
@@ -67,6 +69,8 @@ SEARCH_INTERVAL: Final = 5.0
 READERS: Final = 2
 BROWSERS: Final = 2
 
+_JOIN: Final = "SELECT join_room(%(room)s, %(user)s, %(most)s, %(most_rooms)s)"
+
 #: Revocations that are deleted in one transaction because they are kept no longer.
 MAX_PRUNED: Final = 1000
 
@@ -87,8 +91,6 @@ class PostgresqlStore:
     log = Logger()
     keeps = True
     measures: Mapping[str, float] = MappingProxyType({})
-    #: See ``StoreKind.hooks``.
-    outbox = None
 
     def __init__(self, settings: Settings, reactor: Any, wall: WallClock = time.time) -> None:
         #: See ``IStore``: "" until PostgreSQL was connected.
@@ -101,10 +103,15 @@ class PostgresqlStore:
         self._reactor = reactor
         self._schema = shipped()
         self._rate = SendRate.of(settings)
-        self._writer = Writer(reactor, self._deadline, self._rate)
+        self._writer = Writer(reactor, self._deadline, self._rate, hooks=settings.hooks)
         self._reader = ReaderPool(reactor, settings.patience, READERS, "kschat store reader", self._not_read)
         self._browser = ReaderPool(reactor, settings.patience, BROWSERS, "kschat store browser", self._not_read)
-        self._pools = (self._reader, self._browser)
+        self._pools = [self._reader, self._browser]
+        self.outbox: PostgresqlOutbox | None = None
+        if settings.hooks:
+            hooked = ReaderPool(reactor, settings.patience, 1, "kschat store hooks", self._not_read)
+            self._pools.append(hooked)
+            self.outbox = PostgresqlOutbox(hooked)
         policy = RetryPolicy(settings.first_retry, settings.last_retry)
         self._client: ReconnectingClient[Link] = ReconnectingClient(self, reactor, policy, 2 * settings.patience)
         self._look = Ticker(reactor, CHECK_INTERVAL, self._look_after, "the check of the store failed")
@@ -206,7 +213,9 @@ class PostgresqlStore:
         return self._call("mark_read", lambda: Parameters().names(user, peer).numbers(number), _flag)
 
     def join(self, room: str, user: str, most: int, *, most_rooms: int = NO_BOUND) -> Deferred[bool]:
-        return self._work(partial(_join, room=room, user=user, most=most, most_rooms=most_rooms))
+        statement = JOIN if self._settings.hooks else _JOIN
+        arguments = {"room": room.encode(), "user": user.encode(), "most": most, "most_rooms": most_rooms}
+        return self._work(lambda session: _join(session, statement, arguments))
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
         return self._call("leave_room", lambda: Parameters().names(room, user), _flag)
@@ -237,7 +246,11 @@ class PostgresqlStore:
 
     def erase(self, user: str) -> Deferred[int]:
         """See ``IStore``. All rooms and all changed messages are looked through, in steps."""
-        return Deferred.fromCoroutine(erasure.erase(self._transaction, user))
+        return Deferred.fromCoroutine(self._erase(user))
+
+    async def _erase(self, user: str) -> int:
+        await outbox.erase(self._transaction, user)
+        return await erasure.erase(self._transaction, user)
 
     # IStore: what reads.
 
@@ -477,13 +490,12 @@ def _outcome(answer: int, limits: dict[int, type[LimitReached]]) -> bool:
     return answer == 1
 
 
-def _join(session: Session, room: str, user: str, most: int, most_rooms: int) -> bool:
-    arguments = (room.encode(), user.encode(), most, most_rooms)
+def _join(session: Session, statement: str, arguments: dict[str, Any]) -> bool:
     for _ in range(2):
-        (answer,) = session.connection.execute("SELECT join_room(%s, %s, %s, %s)", arguments).fetchone() or (0,)
+        (answer,) = session.connection.execute(statement.encode(), arguments).fetchone() or (0,)
         if answer >= 0:
             return _outcome(answer, {2: RoomFull, 3: TooManyRooms})
-        session.connection.execute("SELECT make_room(%s, %s)", arguments[:2])
+        session.connection.execute("SELECT make_room(%(room)s, %(user)s)", arguments)
     raise StoreUnavailable("the user was erased meanwhile")
 
 

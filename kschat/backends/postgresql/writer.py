@@ -86,17 +86,19 @@ class Writer:
         reactor: its thread gets the results.
         deadline: says by when a batch is too late, on the server's clock.
         rate: of a sender.
+        hooks: whether what is kept is logged for hooks.
 
     Attributes:
         since: the clock's time when what is done now was begun; None if nothing is.
         why: why there is no session.
     """
 
-    def __init__(self, reactor: Any, deadline: Callable[[], float], rate: SendRate) -> None:
+    def __init__(self, reactor: Any, deadline: Callable[[], float], rate: SendRate, *, hooks: bool) -> None:
         self._reactor: IReactorFromThreads = reactor
         self._clock: IReactorTime = reactor
         self._deadline = deadline
         self._rate = rate
+        self._hooks = hooks
         #: See ``Numbers``; for functions that are called on the thread.
         self.numbers = Numbers()
         self._queue: SimpleQueue[Callable[[], None] | Job] = SimpleQueue()
@@ -292,7 +294,14 @@ class Writer:
             return False
         flight: Flight
         if isinstance(one, BatchJob):
-            flight = BatchFlight(self._batches(), self._deadline, self.numbers, rate=self._rate, after=self._turn)
+            flight = BatchFlight(
+                self._batches(),
+                self._deadline,
+                self.numbers,
+                rate=self._rate,
+                after=self._turn,
+                hooks=self._hooks,
+            )
             self._turn = flight.turn
         else:
             assert isinstance(one, StatementJob)

@@ -32,7 +32,11 @@ _DIRECT: Final = (
 
 _LEFT_OVER: Final = f"SELECT message FROM thread WHERE conversation IN ({_DIRECT}) LIMIT 100"
 
-_OLDEST: Final = "SELECT offset, message FROM inbox WHERE user = ? ORDER BY offset LIMIT 100"
+#: With how many rows are looked at for each, about.
+_OLDEST: Final = (
+    "SELECT i.offset, i.message, 3 + coalesce(json_array_length(m.places), 1) FROM inbox i "
+    "LEFT JOIN messages m ON m.id = i.message WHERE i.user = ? ORDER BY i.offset LIMIT 100"
+)
 
 #: The last offset that was given to a user.
 _LAST: Final = """SELECT max(floor, given, coalesce((SELECT max(offset) FROM inbox WHERE user = users.id), 0))
@@ -111,11 +115,17 @@ class Erasure:
 
     def inbox(self, user: int) -> bool:
         """Empty a part of the user's inbox: what is left are messages to rooms. Returns whether there may be more."""
-        entries = self._execute(_OLDEST, (user,)).fetchall()
-        if not entries:
+        doomed: list[tuple[int]] = []
+        upto = rows = 0
+        for offset, message, count in self._execute(_OLDEST, (user,)).fetchall():
+            doomed.append((message,))
+            upto, rows = offset, rows + count
+            if rows >= STEP_ROWS:
+                break
+        if not doomed:
             return False
-        self._connection.executemany(DOOM, [(message,) for _, message in entries])
-        self._execute("DELETE FROM inbox WHERE user = ? AND offset <= ?", (user, entries[-1][0]))
+        self._connection.executemany(DOOM, doomed)
+        self._execute("DELETE FROM inbox WHERE user = ? AND offset <= ?", (user, upto))
         for statement in SPARE:
             self._execute(statement)
         self._delete_messages()

@@ -84,12 +84,14 @@ class HookTables:
     Attributes:
         on: see above.
         events: how many events there are.
+        lost_joins: joins that were dropped, and not told yet.
     """
 
     def __init__(self, connection: sqlite3.Connection, *, on: bool) -> None:
         self._connection = connection
         self._execute = connection.execute
         self.on = on
+        self.lost_joins = 0
         self.events: int = self._execute("SELECT count(*) FROM hook_events").fetchone()[0]
 
     @property
@@ -105,7 +107,8 @@ class HookTables:
     def joined(self, room: str, user: str, at: int) -> None:
         """A user became a member of a room."""
         self._execute("INSERT INTO hook_joins (room, user, at) VALUES (?, ?, ?)", (room, user, at))
-        self._execute("DELETE FROM hook_joins WHERE number <= last_insert_rowid() - ?", (MAX_JOINS,))
+        dropped = self._execute("DELETE FROM hook_joins WHERE number <= last_insert_rowid() - ?", (MAX_JOINS,)).rowcount
+        self.lost_joins += dropped
 
     def commit(self, commit: Commit) -> int:
         """See ``IOutbox.commit``, without the marks."""
@@ -142,6 +145,10 @@ class HookTables:
 
     def expire(self, before: int, limit: int) -> int:
         """See ``IOutbox.expire``."""
+        # Nothing is too old, mostly: to see that, one is read.
+        first = self._execute(OLDEST, (1,)).fetchone()
+        if first is None or first[1] >= before:
+            return 0
         oldest = self._execute(OLDEST, (limit,)).fetchall()
         return self._delete([number for number, _ in takewhile(lambda one: one[1] < before, oldest)])
 
@@ -154,7 +161,8 @@ class HookTables:
     def backlog(self) -> Backlog:
         """See ``IOutbox.backlog``."""
         oldest = self._execute(OLDEST, (1,)).fetchone()
-        return Backlog(self.events, None if oldest is None else oldest[1])
+        lost_joins, self.lost_joins = self.lost_joins, 0
+        return Backlog(self.events, None if oldest is None else oldest[1], lost_joins=lost_joins)
 
     def erase(self, user: str) -> None:
         """Delete what is kept of a user, but for events."""

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar, TypeVarTuple, Unpack
 
+from msgspec import structs
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
@@ -123,7 +124,10 @@ class SqliteOutbox:
         return self._write(lambda tables: tables.expire(before, limit))
 
     def backlog(self) -> Deferred[Backlog]:
-        return self._writer.between(lambda transactions: transactions.hooks.backlog())
+        def told(found: Backlog) -> Backlog:
+            return structs.replace(found, lost_marks=self._marks.take_lost())
+
+        return self._writer.between(lambda transactions: transactions.hooks.backlog()).addCallback(told)
 
     def _ask(self, question: Callable[[sqlite3.Connection, Unpack[Ts]], T], *arguments: *Ts) -> Deferred[T]:
         def answer(queries: Queries, memtable: MemTable) -> T:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from twisted.internet.defer import Deferred, fail, gatherResults, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kschat.backends.lag import Lag
+from kschat.backends.rounds import rest
 from kschat.backends.sqlite.database import FileIdentity, SchemaVersions, Settings
 from kschat.backends.sqlite.outbox import SqliteOutbox
 from kschat.backends.sqlite.queries import Queries
@@ -41,12 +43,19 @@ from kschat.chat.push import PushSubscription
 from kschat.chat.revocation import NumberedRevocation, Revocation
 from kschat.outage_log import OutageLog
 
+T = TypeVar("T")
+
 #: Seconds between attempts to open a file that failed: doubled each time, from the first number up to the second.
 FIRST_RETRY: Final = 0.1
 LAST_RETRY: Final = 5.0
 
 #: Seconds between rounds of retention.
 TIDY_EVERY: Final = 60.0
+
+#: After a step of erasing a user, senders are served for so many times as long as it took. Seconds that count of a
+#: step: on a busy machine it seems to take longer than it does.
+ERASE_REST: Final = 5.0
+MAX_STEP: Final = 0.02
 
 #: Seconds between two checks of the file.
 CHECK_EVERY: Final = 1.0
@@ -106,6 +115,7 @@ class SqliteStore:
         self._tidy_at = 0.0
         self._running = False
         self._open = False
+        self._erasing: set[Deferred[int]] = set()
 
     @property
     def up(self) -> bool:
@@ -130,6 +140,8 @@ class SqliteStore:
             return succeed(None)
         self._running = False
         self._set_timer(None)
+        for erasing in list(self._erasing):
+            erasing.cancel()
         # The writer first: it closes the readers' connections, so that its own is the last to close.
         for reader in self._readers:
             reader.refuse()
@@ -221,16 +233,34 @@ class SqliteStore:
         return self._reader.ask(Queries.rooms, user) if self._running else _stopped()
 
     def erase(self, user: str) -> Deferred[int]:
-        """See ``IStore``. All messages are looked through, beside history queries."""
-        return Deferred.fromCoroutine(self._erase(user)) if self._running else _stopped()
+        """See ``IStore``. All messages are looked through, beside history queries; senders are served in between."""
+        if not self._running:
+            return _stopped()
+        erasing = Deferred.fromCoroutine(self._erase(user))
+        self._erasing.add(erasing)
+
+        def ended(result: Any) -> Any:
+            self._erasing.discard(erasing)
+            is_cancelled = isinstance(result, Failure) and result.check(CancelledError) is not None
+            return Failure(StoreUnavailable("the store was stopped")) if is_cancelled else result
+
+        return erasing.addBoth(ended)
+
+    async def _step(self, work: Callable[[Transactions], T]) -> T:
+        """Do a step of an erasure, and rest."""
+        began = self._clock.seconds()
+        result = await self._writer.between(work)
+        if (took := self._clock.seconds() - began) > 0:
+            await rest(self._clock, min(took, MAX_STEP), times=ERASE_REST, least=0.0)
+        return result
 
     async def _erase(self, name: str) -> int:
         if self.outbox is not None:
             self.outbox.forget(name)
-        user = await self._writer.between(lambda transactions: transactions.begin_erasing(name))
+        user = await self._step(lambda transactions: transactions.begin_erasing(name))
         after: int | None = 0
         while after is not None:
-            after = await self._writer.between(partial(Transactions.erase_events, name=name, after=after))
+            after = await self._step(partial(Transactions.erase_events, name=name, after=after))
         if user is None:
             return 0
         erased, after = 0, 0
@@ -238,10 +268,10 @@ class SqliteStore:
             found, reacted, after = await self._browser.ask(Queries.messages_of, user, name, after)
             erased += len(found)
             if reacted:
-                await self._writer.between(partial(Transactions.erase_reactions, ids=reacted, name=name))
+                await self._step(partial(Transactions.erase_reactions, ids=reacted, name=name))
             while found:
-                found = await self._writer.between(partial(Transactions.erase_messages, ids=found))
-        while (more := await self._writer.between(partial(Transactions.finish_erasing, user=user))) is not None:
+                found = await self._step(partial(Transactions.erase_messages, ids=found))
+        while (more := await self._step(partial(Transactions.finish_erasing, user=user))) is not None:
             erased += more
         return erased
 

@@ -127,7 +127,9 @@ class Writer:
         return answer
 
     def between(self, work: Callable[[Transactions], T]) -> Deferred[T]:
-        """Call a method of ``Transactions`` outside of a transaction, after all earlier jobs."""
+        """Call a method of ``Transactions`` outside of a transaction, after all earlier jobs. Fails as ``do`` does."""
+        if self._stopping:
+            return fail(StoreUnavailable("the store was stopped"))
         answer: Deferred[T] = Deferred()
         self._queue.put(lambda: self._do_between(work, answer))
         return answer

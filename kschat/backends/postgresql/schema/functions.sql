@@ -126,8 +126,8 @@ $$;
 --
 -- Returns one row a message, in no order: n, its number in the batch; the outcome: 0 it is kept, 1 it is a repeat of a
 -- message in the table, 2 of one in this batch, 3 it is refused, 4 its sender has exceeded the rate; its number, the first
--- one's for a repeat; the first one's n or the conversation; the offset of a message to a user, or the microseconds after
--- which its sender may send again; the recipients and offsets of one to a room.
+-- one's for a repeat; its conversation, or the first one's conversation or n; the offset of a message to a user, or the
+-- microseconds after which its sender may send again; the recipients and offsets of one to a room.
 --
 -- `turn` is this call's, `after` that of the call before (see `in_turn`). `send_cost`: what a message takes of its sender's
 -- bucket, which holds `send_span` (see `kschat/rates.py`), in microseconds; 0 for no limit.
@@ -320,7 +320,8 @@ BEGIN
         UPDATE users u SET last = g.last
         FROM (SELECT user_id, max(place) AS last FROM placed GROUP BY user_id) AS g WHERE u.id = g.user_id
     )
-    SELECT a.n, a.outcome, coalesce(f.number, a.known), coalesce(a.known_talk, a.twin),
+    SELECT a.n, a.outcome, coalesce(f.number, a.known),
+        CASE WHEN a.outcome = 0 THEN a.talk ELSE coalesce(a.known_talk, a.twin) END,
         CASE WHEN a.outcome = 4 THEN waits[a.n::integer] WHEN a.recipient IS NOT NULL THEN g.place END,
         CASE WHEN a.recipient IS NULL THEN g.names END,
         CASE WHEN a.recipient IS NULL THEN g.places END

@@ -5,7 +5,8 @@ that no batch waits for it. Keys, after the prefix and a colon:
 
 ::
 
-    x:hook            hash    counts of marks (mark) and events (event); messages that were not logged (lost)
+    x:hook            hash    counts of marks (mark) and events (event); messages that were not logged (lost), joins and
+                              marks that were dropped (lost_joins, lost_marks)
     x:hook:lease      text    the daemon that makes events; it expires
     x:hook:log        stream  the messages of each batch (m), and the places of those to rooms (p)
     x:hook:joins      stream  users (u) who became members of rooms (r)
@@ -271,6 +272,6 @@ def _queued(found: Sequence[tuple[bytes, int, bytes, bytes]]) -> list[Queued]:
     return [Queued(int(number), _unpacked(event), attempts, note) for number, attempts, note, event in found]
 
 
-def _backlog(found: tuple[int, bytes, int]) -> Backlog:
-    count, oldest, lost = found
-    return Backlog(count, _unpacked(oldest).at if oldest else None, lost)
+def _backlog(found: tuple[int, bytes, int, int, int]) -> Backlog:
+    count, oldest, *lost = found
+    return Backlog(count, _unpacked(oldest).at if oldest else None, *lost)
