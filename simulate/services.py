@@ -821,7 +821,8 @@ class FarBus(Attached):
                 self._subscribed(self.watching, user).addErrback(_nothing)
 
     def _end(self, late: bool) -> None:
-        super()._end(late)
+        # "It is dropped at once: nothing is told late." (``IBus``)
+        super()._end(late and self._dead)
         self.listening.clear()
         self.watching.clear()
         self._expire_later()
