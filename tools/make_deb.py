@@ -222,7 +222,9 @@ class Package:
 
     def _run_pip(self, *arguments: str) -> None:
         python = str(self.root / HOME / "bin" / "python3")
-        environ = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+        # What PYTHONPATH names would count as installed, and so be missing in the package.
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        environ |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
         _run([sys.executable, "-m", "pip", "--python", python, *arguments], environ)
 
     def _keep_programs(self) -> None:
