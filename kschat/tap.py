@@ -444,6 +444,7 @@ def _bounds(config: Config) -> Bounds:
         max_in_flight=config.max_in_flight,
         max_waiting=config.max_waiting,
         linger=config.linger,
+        gathers=True,
     )
 
 

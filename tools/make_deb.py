@@ -88,6 +88,13 @@ class BuildFailed(Exception):
     """A program failed: what it printed."""
 
 
+#: What a tree has that is not its source.
+LITTER: Final = (
+    *(".git", ".venv*", "node_modules", "build", "dist", "*.egg-info", "_trial_temp*", "__pycache__", "dropin.cache"),
+    *(".mypy_cache", ".ruff_cache", ".hypothesis", "*.db", "*.db-*"),
+)
+
+
 def packaged_unit(name: str) -> str:
     """A unit of deploy/ as it is in the package."""
     text = (DEPLOY / name).read_text("utf-8")
@@ -222,7 +229,9 @@ class Package:
 
     def _run_pip(self, *arguments: str) -> None:
         python = str(self.root / HOME / "bin" / "python3")
-        environ = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+        # What PYTHONPATH names would count as installed, and so be missing in the package.
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        environ |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
         _run([sys.executable, "-m", "pip", "--python", python, *arguments], environ)
 
     def _keep_programs(self) -> None:
@@ -310,7 +319,9 @@ def make(output: Path, python: str, compression: str) -> Path:
         place = Path(name)
         package = Package(place / "root", python, time)
         environ = os.environ | {"SOURCE_DATE_EPOCH": str(time)}
-        _run([sys.executable, "-m", "build", "--no-isolation", "--outdir", name, str(ROOT)], environ)
+        # A copy, since a build writes into the tree: nothing else that builds it, or reads it, is disturbed.
+        source = shutil.copytree(ROOT, place / "source", ignore=shutil.ignore_patterns(*LITTER))
+        _run([sys.executable, "-m", "build", "--no-isolation", "--outdir", name, str(source)], environ)
         (wheel,) = place.glob("*.whl")
         version = release(system(), wheel.name.split("-")[1])
         package.build(version, wheel)

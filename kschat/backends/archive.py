@@ -229,8 +229,7 @@ class ArchiveWriter(Protocol):
     """
 
     async def begin(self, origin: Origin) -> Checkpoint:
-        """How far it is, also after a crash of whoever filled it. Refuses a store that is not empty, unless it is
-        filled from this origin."""
+        """How far it is, also after a crash. Refuses a store with content, unless it is filled from this origin."""
 
     async def write(self, section: Section, records: Sequence[Record], checkpoint: Checkpoint) -> None:
         """Write a page, and how far it is then: both or nothing."""

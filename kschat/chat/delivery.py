@@ -139,14 +139,16 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         max_batch: messages of one batch.
         max_in_flight: batches that are being stored or routed.
         max_waiting: messages that wait for a place in a batch.
-        linger: seconds that a batch may wait for others; 0 for none. Without it sockets are asked at each write to
-            confirm what they were sent (``confirmations``).
+        linger: seconds that a batch may wait for others; 0 for none.
+        gathers: whether sockets that get several messages a second are asked to confirm several at once
+            (``confirmations``); otherwise each is asked at each write.
     """
 
     max_batch: int = 500
     max_in_flight: int = 8
     max_waiting: int = 10_000
     linger: float = 0.0
+    gathers: bool = False
 
 
 class Delivery:
@@ -222,7 +224,7 @@ class Delivery:
         """Other bounds hold from now on. What is there already stays."""
         self._bounds = bounds
         self._recent.clear()
-        self._hub.confirmations.on = bounds.linger > 0 and not self.closed
+        self._hub.confirmations.on = bounds.gathers and not self.closed
 
     def submit(self, submission: Submission) -> None:
         """Take a message into the batch of this turn. Its sender is answered later.

@@ -406,8 +406,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         float,
         About(
             "How long a batch may wait for other messages while they come in quick succession. It does not wait when "
-            "the daemon is idle, or for clients that wait for each answer before they send more. Unless it is 0, a "
-            "client that gets several messages a second is asked to confirm several at once.",
+            "the daemon is idle, or for clients that wait for each answer before they send more.",
             "seconds",
             0,
             0.1,

@@ -71,7 +71,7 @@ class OtelTracer:
 
     def start(self) -> None:
         """Start the thread that sends: here, since none survives twistd's fork."""
-        # Whatever the SDK has to say is of the collector, for each request anew; ``_exported`` says it once.
+        # The SDK logs each failed request; ``_exported`` says once that the collector fails.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
         settings = self._settings
         attributes = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.generations import GENERATION
 from kschat.backends.redis.store.codec import (
+    MAX_NAMES,
     BatchEncoder,
     StoredError,
     answers,
@@ -111,9 +113,16 @@ class TestPacking(SynchronousTestCase):
 
     def test_names_that_are_remembered_have_a_bound(self) -> None:
         encoder = BatchEncoder()
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before, most = tracemalloc.get_traced_memory()[0], 0
         for number in range(100_500):
             encoder.conversation("ann", f"user {number}")
-        self.assertLessEqual(len(encoder._names), 100_000)
+            if number % 1000 == 0:
+                most = max(most, tracemalloc.get_traced_memory()[0] - before)
+        self.assertLessEqual(len(encoder._names), MAX_NAMES)
+        # What a long run of daemons must not show as growth.
+        self.assertLess(most, 5_000_000)
 
     @given(st.integers(0, 2**63 - 1))
     def test_a_number_is_an_id_and_back(self, number: int) -> None:

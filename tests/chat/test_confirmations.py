@@ -14,8 +14,8 @@ LINGER = 0.001
 
 
 class Asking(SynchronousTestCase):
-    def setUp(self, linger: float = LINGER) -> None:
-        self.house = House(linger=linger)
+    def setUp(self, *, gathers: bool = True) -> None:
+        self.house = House(linger=LINGER, gathers=gathers)
         self.ann = self.house.guest("ann")
         self.ben = self.house.guest("ben")
 
@@ -179,8 +179,8 @@ class Asking(SynchronousTestCase):
         self.assertEqual(self.cursor(), 2)
         self.assertEqual(self.timers(), [])
 
-    def test_where_nothing_lingers_each_write_asks(self) -> None:
-        self.setUp(linger=0.0)
+    def test_where_nothing_is_gathered_each_write_asks(self) -> None:
+        self.setUp(gathers=False)
         for number in range(1, 4):
             self.write()
             self.assertEqual(self.ben.line.pings[-1], number)

@@ -20,7 +20,7 @@ SENDERS = 100
 
 class Lingering(SynchronousTestCase):
     def setUp(self, linger: float = LINGER) -> None:
-        self.house = House(linger=linger)
+        self.house = House(linger=linger, gathers=linger > 0)
         self.store = self.house.store
         self.guests = [self.house.guest(f"u{number}") for number in range(SENDERS)]
         self.next = 0
@@ -143,7 +143,7 @@ class Lingering(SynchronousTestCase):
         self.send()
         self.house.turn()
         self.assertEqual(self.sizes(), [1])
-        self.house.delivery.use(Bounds(linger=LINGER))
+        self.house.delivery.use(Bounds(linger=LINGER, gathers=True))
         self.make_busy()
         self.send()
         self.house.turn()
@@ -196,7 +196,7 @@ class Equal(SynchronousTestCase):
 
     def play(self, linger: float, steps: list[tuple[str, int, int]]) -> dict[str, Any]:
         """What came of some steps, by user."""
-        house = House(linger=linger)
+        house = House(linger=linger, gathers=linger > 0)
         guests = [house.guest(f"u{number}", receipts="1") for number in range(4)]
         heard: list[list[Heard]] = [[] for _ in guests]
 

@@ -41,7 +41,7 @@ RATES = RateSettings(presence_interval=0.01)
 
 #: Batches wait for others, and sockets are asked once for several messages, as with the default settings, but for a
 #: tenth of the time.
-BOUNDS = Bounds(linger=0.001)
+BOUNDS = Bounds(linger=0.001, gathers=True)
 CONFIRMATION_WAIT = MAX_GATHER_SECONDS / 10
 
 

@@ -22,7 +22,7 @@ class ClusterChaosTests(unittest.TestCase):
         require_rabbitmq()
         require_redis()
         said: list[str] = []
-        options = Options(mode="cluster", seed=3, faults=amount(4, 3), stopped=amount(6, 2))
+        options = Options(mode="cluster", seed=13, faults=amount(4, 3), stopped=amount(6, 2))
         self.assertEqual([], await run(real_reactor(), options, said.append), "\n".join(said))
         (faults,) = [line for line in said if line.startswith("faults done")]
         for name in ("Redis", "RabbitMQ", "daemon"):

@@ -104,6 +104,10 @@ class _Served:
         return await repeated_until(self.health, right, f"/healthz with {expected}")
 
 
+#: Ports that a daemon is started at, one after another, where each is taken.
+TRIES = 3
+
+
 class Daemon(_Served):
     """A daemon of one test, stopped at the test's end.
 
@@ -123,7 +127,17 @@ class Daemon(_Served):
         """A daemon that serves."""
         daemon = cls(settings, secret)
         test.addCleanup(daemon._end)
-        await daemon._spawn()
+        for left in reversed(range(TRIES)):
+            try:
+                await daemon._spawn()
+            except AssertionError:
+                # Another process took the port since it was free.
+                if not left or "Address already in use" not in daemon.log:
+                    raise
+                daemon.port = free_port()
+                daemon._process = Process(daemon._output.extend)
+            else:
+                break
         return daemon
 
     @property
@@ -169,6 +183,7 @@ class Daemon(_Served):
         try:
             await within(self._process.serving, "the daemon to serve", lambda: self.log)
         except NotServing as error:
+            self._transport = None  # it has ended
             raise AssertionError(f"{error}:\n{self.log}") from None
 
     async def _signal(self, number: signal.Signals) -> int:

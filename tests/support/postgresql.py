@@ -130,7 +130,7 @@ class PostgreSQL:
             )
         self._configure()
         if self._primary is None:
-            # In single-user mode, before it serves: whoever connects finds the database.
+            # In single-user mode, before it serves: a client that connects finds the database.
             statements = b"CREATE USER kschat PASSWORD 'secret';\nCREATE DATABASE kschat OWNER kschat;\n"
             # No standby is there yet that a commit could wait for.
             alone = ["-c", "synchronous_standby_names="]

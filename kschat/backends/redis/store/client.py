@@ -88,7 +88,7 @@ class StoreClient:
         self._copies = Copies(settings, counters) if settings.wait else None
         self._asks_disks = settings.wait_disk
         self.lag = Lag(reactor)
-        # Bytes of what the replicas that are waited for have not said that they have; None if nobody knows.
+        # Bytes of what the replicas that are waited for have not said that they have; None if that is not known.
         self._replicas_lack: int | None = None
         # Who waits until the replicas have what was read, and is not asked for yet; and whether somebody is.
         self._unproved: list[Deferred[None]] = []
